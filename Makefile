@@ -1,0 +1,62 @@
+# Sluice: run "make help" for what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+TOOL    := $(GO) tool -modfile=$(CURDIR)/scripts/tools/go.mod
+FUZZ    ?= 30s
+SCRIPTS := .ci/run $(shell find scripts -name '*.sh')
+
+.PHONY: help
+help: ## show this text
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/sluice, a static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/sluice ./cmd/sluice
+
+.PHONY: packages
+packages: ## install the Debian packages that demo and tests use (root)
+	@scripts/packages.sh
+
+.PHONY: demo
+demo: packages build ## two gateways, a client and a server in namespaces: the main job, shown (root; KEEP=1 leaves it up)
+	@$(GO) run ./scripts/demo $(if $(KEEP),-keep) -sluice bin/sluice
+
+.PHONY: demo-down
+demo-down: ## remove what "make demo KEEP=1" left (root)
+	@$(GO) run ./scripts/demo -down
+
+.PHONY: test
+test: packages lint ## lint, and run every test, those in network namespaces too, also with the race detector (root)
+	$(GO) test -count=1 -timeout 20m ./...
+	$(MAKE) race
+
+.PHONY: race
+race: ## run the tests with the race detector (root for those in namespaces)
+	CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 30m ./...
+
+.PHONY: lint
+lint: ## gofmt, vet, staticcheck, shellcheck
+	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt: run gofmt -w on"; echo "$$out"; exit 1; }
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	shellcheck $(SCRIPTS)
+
+.PHONY: fuzz
+fuzz: ## fuzz every parser for FUZZ (default 30s) each
+	@scripts/fuzz.sh $(FUZZ)
+
+.PHONY: bench
+bench: ## run the Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./userspace/...
+
+.PHONY: generate
+generate: ## write generated files anew
+	$(GO) generate ./...
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

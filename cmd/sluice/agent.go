@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"sluice/userspace/accesslog"
+	"sluice/userspace/admission"
+	"sluice/userspace/flow"
+	"sluice/userspace/gateway"
+	"sluice/userspace/metrics"
+	"sluice/userspace/poll"
+	"sluice/userspace/relay"
+	"sluice/userspace/route"
+	"sluice/userspace/static"
+)
+
+// agent is a gateway with all that feeds and watches it.
+type agent struct {
+	set     *settings
+	log     *slog.Logger
+	store   route.Store
+	source  *static.Source
+	access  *accesslog.Log // nil: off
+	metrics *metrics.Metrics
+	server  *metrics.Server // nil: off
+	gateway *gateway.Gateway
+	state   atomic.Pointer[error] // why not ready, nil for ready
+}
+
+var (
+	errStarting = errors.New("starting")
+	errDraining = errors.New("draining")
+)
+
+// flushTime bounds what is done for the logs and metrics after the last flow.
+const flushTime = 5 * time.Second
+
+// newAgent makes the parts that can fail for reasons of the command line. The
+// address to listen on is bound last, when everything else is well.
+func newAgent(set *settings, env environment) (*agent, error) {
+	a := &agent{set: set, log: newLogger(env.stderr, set)}
+	a.state.Store(&errStarting)
+	a.source = static.New(set.routes, pathNames...)
+	a.source.Log = a.log
+	a.metrics = metrics.New(metrics.Sources{
+		Version:       version,
+		Active:        a.active,
+		Bytes:         a.bytes,
+		Table:         func() (*route.Table, time.Duration) { return a.store.Load(), a.store.Age() },
+		AccessDropped: a.accessDropped,
+		Unready:       a.unready,
+	})
+	a.source.OnReload = a.metrics.Reloaded
+	if set.accessLog != "off" {
+		var err error
+		if a.access, err = accesslog.Open(set.accessLog, set.logFormat, a.log); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+func newLogger(w io.Writer, set *settings) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: set.logLevel}
+	if set.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// run serves until a signal has ended it.
+func (a *agent) run(ctx context.Context, signals <-chan os.Signal) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer a.close()
+
+	first := make(chan struct{})
+	sourceErr := a.startSource(ctx, first)
+	select {
+	case <-first:
+	case err := <-sourceErr:
+		return err
+	case sig := <-signals:
+		if sig != syscall.SIGHUP {
+			return nil
+		}
+	}
+	if err := a.listen(); err != nil {
+		return err
+	}
+	gatewayErr := make(chan error, 1)
+	go func() { gatewayErr <- a.gateway.Run() }()
+	a.ready()
+
+	drain, stop := context.WithCancel(ctx)
+	defer stop()
+	draining := false
+	for {
+		select {
+		case err := <-gatewayErr:
+			a.log.Info("stopped")
+			return err
+		case err := <-sourceErr:
+			return err
+		case sig := <-signals:
+			switch {
+			case sig == syscall.SIGHUP:
+				a.reload()
+			case draining:
+				a.log.Info("ending all flows now")
+				stop()
+			default:
+				draining = true
+				go a.drain(drain)
+			}
+		}
+	}
+}
+
+// startSource lets the source publish tables, closes first at the first one, and
+// returns where its error comes when it has none to give.
+func (a *agent) startSource(ctx context.Context, first chan<- struct{}) <-chan error {
+	failed := make(chan error, 1)
+	var once sync.Once
+	publish := func(t *route.Table) {
+		delta := a.store.Swap(t)
+		a.log.Info("new table", "table", t.String(), "changes", delta.String())
+		once.Do(func() { close(first) })
+	}
+	go func() {
+		if err := a.source.Run(ctx, publish); err != nil {
+			failed <- err
+		}
+	}()
+	return failed
+}
+
+// listen binds all addresses.
+func (a *agent) listen() error {
+	gate, err := admission.New(a.set.limits)
+	if err != nil {
+		return err
+	}
+	a.gateway, err = gateway.New(a.set.gateway, gateway.Parts{
+		Table:    &a.store,
+		Gate:     gate,
+		Observer: observer{a.metrics, a.access},
+		Paths:    a.paths,
+		Log:      a.log,
+	})
+	if err != nil {
+		return err
+	}
+	if a.set.metricsBind != "" {
+		a.server, err = metrics.Listen(a.set.metricsBind, a.metrics.Handler())
+	}
+	return err
+}
+
+// pathNames are those that a route may ask for, beside "auto".
+var pathNames = []string{"splice"}
+
+// paths makes the paths of one loop.
+func (a *agent) paths(loop *poll.Loop) ([]gateway.Path, error) {
+	splice, err := relay.New(loop, a.set.pipes)
+	if err != nil {
+		return nil, err
+	}
+	return []gateway.Path{splice}, nil
+}
+
+func (a *agent) ready() {
+	a.state.Store(nil)
+	a.log.Info("ready", "version", version, "listeners", a.gateway.Addrs(), "workers", a.set.gateway.Workers,
+		"max_flows", a.set.limits.MaxFlows, "routes", a.set.routes)
+	notify(daemon.SdNotifyReady)
+}
+
+func (a *agent) reload() {
+	a.log.Info("reloading")
+	a.source.Reload()
+	if a.access != nil {
+		a.access.Reopen()
+	}
+}
+
+// drain ends the gateway's Run.
+func (a *agent) drain(ctx context.Context) {
+	a.state.Store(&errDraining)
+	notify(daemon.SdNotifyStopping)
+	a.log.Info("draining", "flows", a.gateway.Active(), "at_most", a.set.drain)
+	ctx, cancel := context.WithTimeout(ctx, a.set.drain)
+	defer cancel()
+	a.gateway.Drain(ctx)
+}
+
+// close ends what outlives the gateway: its last flows are still to be told of.
+func (a *agent) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
+	defer cancel()
+	if a.access != nil {
+		if err := a.access.Close(ctx); err != nil {
+			a.log.Error("cannot end the access log", "error", err)
+		}
+	}
+	if a.server != nil {
+		if err := a.server.Close(ctx); err != nil {
+			a.log.Warn("cannot end the metrics server", "error", err)
+		}
+	}
+}
+
+// unready is why no traffic should be sent here.
+func (a *agent) unready() error {
+	if err := a.state.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (a *agent) active() int {
+	if a.gateway == nil {
+		return 0
+	}
+	return a.gateway.Active()
+}
+
+func (a *agent) bytes() (sent, received uint64) {
+	if a.gateway == nil {
+		return 0, 0
+	}
+	return a.gateway.Bytes()
+}
+
+func (a *agent) accessDropped() uint64 {
+	if a.access == nil {
+		return 0
+	}
+	return a.access.Dropped()
+}
+
+// observer counts flows and logs them.
+type observer struct {
+	*metrics.Metrics
+	access *accesslog.Log
+}
+
+// Ended is told of each flow that is over.
+func (o observer) Ended(f *flow.Flow) {
+	o.Metrics.Ended(f)
+	if o.access != nil {
+		o.access.Ended(f)
+	}
+}
+
+// notify tells systemd, if it asked to be told.
+func notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		fmt.Fprintf(os.Stderr, "sluice: cannot notify systemd: %v\n", err)
+	}
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"sluice/userspace/admission"
+	"sluice/userspace/gateway"
+	"sluice/userspace/sni"
+)
+
+// settings are the flags of the gateway.
+type settings struct {
+	config      string
+	routes      string
+	dnsServer   string
+	metricsBind string
+	accessLog   string
+	logFormat   string
+	logLevel    slog.Level
+	drain       time.Duration
+	pipes       int
+	gateway     gateway.Config
+	limits      admission.Limits
+}
+
+func (s *settings) flags() *flag.FlagSet {
+	fs := flag.NewFlagSet("gateway", flag.ContinueOnError)
+	fs.StringVar(&s.config, "config", "", "Read settings from a `file` of HCL or JSON: the flags' names with _ for -.")
+	s.sourceFlags(fs)
+	s.listenFlags(fs)
+	s.upstreamFlags(fs)
+	s.limitFlags(fs)
+	s.logFlags(fs)
+	return fs
+}
+
+func (s *settings) sourceFlags(fs *flag.FlagSet) {
+	fs.StringVar(&s.routes, "routes", "", "Take routes and clusters from a `file` of HCL or JSON. It is read again when it changes, and on SIGHUP.")
+	fs.StringVar(&s.dnsServer, "dns-server", "", "Resolve the host names of endpoints with the server at this `address`, such as 127.0.0.1:8600, instead of the system's.")
+}
+
+func (s *settings) listenFlags(fs *flag.FlagSet) {
+	g := &s.gateway
+	g.Listen = []netip.AddrPort{
+		netip.AddrPortFrom(netip.IPv4Unspecified(), 8443),
+		netip.AddrPortFrom(netip.IPv6Unspecified(), 8443),
+	}
+	fs.Var(listValue[netip.AddrPort]{&g.Listen, parseListen}, "listen", "Accept on these `addresses`, separated by commas. \":8443\" is all of the host's, IPv4 and IPv6.")
+	fs.IntVar(&g.Workers, "workers", runtime.GOMAXPROCS(0), "Run this `number` of event loops.")
+	fs.BoolVar(&g.SharePorts, "share-ports", false, "Listen even where another process does, to take over from it without a gap.")
+	fs.Var(listValue[netip.Prefix]{&g.ProxyFrom, parsePrefix}, "proxy-from", "Peers in these `networks` must begin with a PROXY header (v1 or v2), which names the real source. All others must not.")
+	fs.DurationVar(&g.HelloTimeout, "hello-timeout", 5*time.Second, "Close connections without a whole ClientHello after this `duration`.")
+	g.HelloMax = sni.DefaultMax
+	fs.Var((*sizeValue)(&g.HelloMax), "hello-max", "Refuse a ClientHello of more than this `size`, at most 64KiB.")
+	fs.DurationVar(&s.drain, "drain-timeout", time.Minute, "On SIGTERM or SIGINT, stop accepting and leave flows this `duration` to end before they are reset. A second signal resets them at once.")
+}
+
+func (s *settings) upstreamFlags(fs *flag.FlagSet) {
+	g := &s.gateway
+	fs.DurationVar(&g.ConnectTimeout, "connect-timeout", 5*time.Second, "Give up on an endpoint that has not answered in this `duration`, unless its cluster has its own.")
+	fs.IntVar(&g.ConnectAttempts, "connect-attempts", 3, "Try this `number` of endpoints before the client is refused.")
+	fs.DurationVar(&g.Socket.KeepaliveTime, "keepalive-time", time.Minute, "Probe peers that were silent for this `duration`. 0 switches it off.")
+	fs.DurationVar(&g.Socket.KeepaliveInterval, "keepalive-interval", 10*time.Second, "Probe again after this `duration`.")
+	fs.IntVar(&g.Socket.KeepaliveProbes, "keepalive-probes", 6, "Give a peer up after this `number` of probes.")
+	fs.DurationVar(&g.Socket.UserTimeout, "user-timeout", 15*time.Minute, "Give a peer up that has not acknowledged, or not taken, anything for this `duration` while there was something to send. 0: the system's rule.")
+	fs.DurationVar(&g.IdleTimeout, "idle-timeout", 0, "Reset flows that moved no byte for this `duration`. 0: never.")
+	fs.DurationVar(&g.MaxLifetime, "max-lifetime", 0, "Reset flows older than this `duration`. 0: never.")
+	fs.IntVar(&s.pipes, "pipes", 0, "Keep at most this `number` of pipes per worker for flows whose receiver is slow. 0: 64.")
+}
+
+func (s *settings) limitFlags(fs *flag.FlagSet) {
+	l := &s.limits
+	fs.Var(listValue[netip.Prefix]{&l.Allow, parsePrefix}, "allow", "Serve only sources in these `networks`. None: all.")
+	fs.Var(listValue[netip.Prefix]{&l.Deny, parsePrefix}, "deny", "Do not serve sources in these `networks`, even if allowed.")
+	fs.IntVar(&l.MaxFlows, "max-flows", 0, "Serve at most this `number` of flows at a time. 0: as many as the limit of open files has room for.")
+	fs.IntVar(&l.MaxPerRoute, "max-flows-per-route", 0, "Serve at most this `number` of flows of a route at a time, unless the route has its own limit. 0: no limit.")
+	fs.IntVar(&l.MaxPerSource, "max-flows-per-source", 0, "Serve at most this `number` of flows of a source address (IPv6: of its /64) at a time. 0: no limit.")
+	fs.Float64Var(&l.AcceptRate, "accept-rate", 0, "Serve at most this `number` of new flows per second. 0: no limit.")
+	fs.IntVar(&l.AcceptBurst, "accept-burst", 0, "Serve up to this `number` of new flows at once before the rate counts. 0: the rate of a second.")
+}
+
+func (s *settings) logFlags(fs *flag.FlagSet) {
+	fs.StringVar(&s.metricsBind, "metrics-bind", "", "Serve /metrics, /healthz and /readyz at this `address`, such as 127.0.0.1:9102.")
+	fs.StringVar(&s.accessLog, "access-log", "stdout", "Write a line for each flow that has ended to this `place`: stdout, stderr, off, or a file, which is opened again on SIGHUP.")
+	fs.StringVar(&s.logFormat, "log-format", "text", "Write logs in this `format`: text or json.")
+	fs.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "Write what is of this `level` or above: debug, info, warn or error.")
+}
+
+// check finds what no single flag can see.
+func (s *settings) check() error {
+	var errs []error
+	bad := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	g := &s.gateway
+	bad(s.routes == "", "no source of routes: give -routes FILE")
+	bad(len(g.Listen) == 0, "-listen names no address")
+	bad(g.Workers < 1, "-workers must be at least 1")
+	bad(g.ConnectAttempts < 1, "-connect-attempts must be at least 1")
+	bad(g.HelloTimeout <= 0, "-hello-timeout must be more than 0")
+	bad(g.ConnectTimeout <= 0, "-connect-timeout must be more than 0")
+	bad(g.HelloMax < 512 || g.HelloMax > sni.LargestMax, "-hello-max must be between 512 and 64KiB")
+	bad(g.Socket.KeepaliveTime > 0 && (g.Socket.KeepaliveInterval <= 0 || g.Socket.KeepaliveProbes < 1),
+		"-keepalive-interval and -keepalive-probes must be more than 0")
+	bad(s.logFormat != "text" && s.logFormat != "json", "-log-format must be text or json, not %q", s.logFormat)
+	for _, d := range []struct {
+		flag  string
+		value time.Duration
+	}{
+		{"idle-timeout", g.IdleTimeout}, {"max-lifetime", g.MaxLifetime}, {"drain-timeout", s.drain},
+		{"keepalive-time", g.Socket.KeepaliveTime}, {"user-timeout", g.Socket.UserTimeout},
+	} {
+		bad(d.value < 0, "-%s must not be negative", d.flag)
+	}
+	return errors.Join(errs...)
+}
+
+// listValue is a flag of several values, separated by commas. Given, it replaces
+// the default.
+type listValue[T fmt.Stringer] struct {
+	list  *[]T
+	parse func(string) ([]T, error)
+}
+
+func (v listValue[T]) String() string {
+	if v.list == nil {
+		return ""
+	}
+	var parts []string
+	for _, item := range *v.list {
+		parts = append(parts, item.String())
+	}
+	return strings.Join(parts, ",")
+}
+
+func (v listValue[T]) Set(text string) error {
+	var list []T
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		items, err := v.parse(part)
+		if err != nil {
+			return err
+		}
+		list = append(list, items...)
+	}
+	*v.list = list
+	return nil
+}
+
+func parseListen(text string) ([]netip.AddrPort, error) {
+	if port, ok := strings.CutPrefix(text, ":"); ok {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a port", port)
+		}
+		return []netip.AddrPort{
+			netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(n)),
+			netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(n)),
+		}, nil
+	}
+	addr, err := netip.ParseAddrPort(text)
+	if err != nil {
+		return nil, fmt.Errorf("%q is not an address with port, such as 10.0.0.1:8443 or [::]:8443", text)
+	}
+	return []netip.AddrPort{netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())}, nil
+}
+
+func parsePrefix(text string) ([]netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}, nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return nil, fmt.Errorf("%q is neither an address nor a network such as 10.0.0.0/8", text)
+	}
+	return []netip.Prefix{p.Masked()}, nil
+}
+
+// sizeValue is a flag of a number of bytes, with or without KiB.
+type sizeValue int
+
+func (v *sizeValue) String() string {
+	if *v > 0 && *v%1024 == 0 {
+		return fmt.Sprintf("%dKiB", *v/1024)
+	}
+	return strconv.Itoa(int(*v))
+}
+
+func (v *sizeValue) Set(text string) error {
+	number, unit := strings.TrimSuffix(text, "KiB"), 1
+	if number != text {
+		unit = 1024
+	}
+	n, err := strconv.ParseUint(number, 10, 31-10)
+	if err != nil {
+		return fmt.Errorf("%q is not a size such as 16KiB or 16384", text)
+	}
+	*v = sizeValue(int(n) * unit)
+	return nil
+}

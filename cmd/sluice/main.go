@@ -1,0 +1,110 @@
+// Command sluice is a mesh gateway for HashiCorp Consul. "sluice -help" lists
+// its verbs; there is a file for each one here.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/hashicorp/cli"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+// Exit statuses.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], environment{os.Stdout, os.Stderr, os.LookupEnv}))
+}
+
+// environment is what a verb sees of the world, so that tests can give another.
+type environment struct {
+	stdout, stderr io.Writer
+	lookupEnv      func(string) (string, bool)
+}
+
+func run(args []string, env environment) int {
+	app := &cli.CLI{
+		Name:         "sluice",
+		Version:      version,
+		Args:         args,
+		Autocomplete: true,
+		HelpFunc:     cli.BasicHelpFunc("sluice"),
+		HelpWriter:   env.stdout,
+		ErrorWriter:  env.stderr,
+		Commands: map[string]cli.CommandFactory{
+			"gateway":  func() (cli.Command, error) { return &gatewayCommand{env: env}, nil },
+			"validate": func() (cli.Command, error) { return &validateCommand{env: env}, nil },
+			"version":  func() (cli.Command, error) { return &versionCommand{env: env}, nil },
+		},
+	}
+	status, err := app.Run()
+	if err != nil {
+		fmt.Fprintf(env.stderr, "sluice: %v\n", err)
+		return exitError
+	}
+	if status == unknownVerb || status == cli.RunResultHelp {
+		return exitUsage
+	}
+	return status
+}
+
+// unknownVerb is the status that package cli has for one.
+const unknownVerb = 127
+
+// parseFlags reads a verb's command line. When ok is false, the verb is to exit
+// with status: it was asked for help, or wrongly.
+func parseFlags(fs *flag.FlagSet, args []string, env environment, maxArgs int) (status int, ok bool) {
+	fs.Init(fs.Name(), flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	err := fs.Parse(args)
+	if err == nil && fs.NArg() > maxArgs {
+		err = fmt.Errorf("unexpected argument %q", fs.Arg(maxArgs))
+	}
+	switch {
+	case err == nil:
+		return exitOK, true
+	case errors.Is(err, flag.ErrHelp):
+		return cli.RunResultHelp, false
+	}
+	fmt.Fprintf(env.stderr, "sluice %s: %v (see sluice %s -help)\n", fs.Name(), err, fs.Name())
+	return exitUsage, false
+}
+
+// fail reports an error, a line for each when it is several.
+func fail(env environment, verb string, err error) int {
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(env.stderr, "sluice %s: %s\n", verb, strings.TrimSuffix(line, "\n"))
+	}
+	return exitError
+}
+
+// flagHelp is the help of a verb: its story and then its flags.
+func flagHelp(story string, fs *flag.FlagSet) string {
+	var b strings.Builder
+	b.WriteString(strings.TrimSpace(story))
+	b.WriteString("\n\nOptions:\n")
+	fs.VisitAll(func(f *flag.Flag) {
+		value, usage := flag.UnquoteUsage(f)
+		fmt.Fprintf(&b, "\n  -%s", f.Name)
+		if value != "" {
+			fmt.Fprintf(&b, "=<%s>", value)
+		}
+		fmt.Fprintf(&b, "\n     %s", usage)
+		if d := f.DefValue; d != "" && d != "0" && d != "0s" && d != "false" {
+			fmt.Fprintf(&b, " Default: %s.", d)
+		}
+		b.WriteByte('\n')
+	})
+	return b.String()
+}

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the demo and the tests call, if any is missing.
+set -euo pipefail
+
+# command=package
+needs=(
+  curl=curl
+  ethtool=ethtool
+  gcc=gcc
+  haproxy=haproxy
+  ip=iproute2
+  nft=nftables
+  nginx=nginx-light
+  openssl=openssl
+  shellcheck=shellcheck
+  tstclnt=libnss3-tools
+)
+
+PATH=$PATH:/usr/sbin:/sbin
+missing=()
+for need in "${needs[@]}"; do
+  command -v "${need%%=*}" >/dev/null || missing+=("${need##*=}")
+done
+# gcc without the C library's headers cannot build for the race detector.
+[ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+  echo "missing: ${missing[*]} (Debian's names); install them, or run this as root on Debian" >&2
+  exit 1
+fi
+
+# The lab starts the servers that it wants: none is to run on the host because
+# its package came.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod +x "$policy"
+fi
+
+echo "installing: ${missing[*]}"
+log=$(mktemp)
+export DEBIAN_FRONTEND=noninteractive
+if ! { apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+  cat "$log" >&2
+  exit 1
+fi
+rm -f "$log"

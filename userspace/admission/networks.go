@@ -1,0 +1,48 @@
+package admission
+
+import "net/netip"
+
+// networks is a set of address ranges: for each prefix length of each family that
+// occurs, the prefixes of that length. A look-up takes a map access per length,
+// of which operators use a handful, however many networks they list.
+type networks []sameLength
+
+type sameLength struct {
+	is4      bool
+	bits     int
+	prefixes map[netip.Prefix]struct{}
+}
+
+func newNetworks(list []netip.Prefix) networks {
+	var n networks
+	for _, p := range list {
+		n.add(p.Masked())
+	}
+	return n
+}
+
+func (n *networks) add(p netip.Prefix) {
+	for _, s := range *n {
+		if s.is4 == p.Addr().Is4() && s.bits == p.Bits() {
+			s.prefixes[p] = struct{}{}
+			return
+		}
+	}
+	*n = append(*n, sameLength{p.Addr().Is4(), p.Bits(), map[netip.Prefix]struct{}{p: {}}})
+}
+
+func (n networks) contain(a netip.Addr) bool {
+	for _, s := range n {
+		if s.is4 != a.Is4() {
+			continue
+		}
+		p, err := a.WithZone("").Prefix(s.bits)
+		if err != nil {
+			continue
+		}
+		if _, ok := s.prefixes[p]; ok {
+			return true
+		}
+	}
+	return false
+}

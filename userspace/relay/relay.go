@@ -1,0 +1,338 @@
+// Package relay is the splice path: userspace moves a flow's bytes between its
+// two sockets with splice(2), without copying them. It works on every kernel
+// and for every socket, so every other path falls back to it.
+//
+// A flow that waits holds nothing but its two sockets. When one of them has
+// something to read, its loop borrows a pipe, fills it from there, empties it
+// into the other socket, and gives it back. Nothing is read for a receiver that
+// has no room, which is all there is to back-pressure: the sender's window
+// closes as it would against the receiver itself. What did not fit, at most a
+// pipe's worth, stays in the pipe; when too many flows hold one, it moves to a
+// buffer of its exact size.
+//
+// The two directions end apart. The end of one (FIN) is passed on by shutting
+// down the other socket's sending half once all before it is in that socket's
+// queue. A reset, or a peer lost, is passed on as a reset, after whatever the
+// other side takes at once of what came before it.
+package relay
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/userspace/flow"
+	"sluice/userspace/poll"
+)
+
+const (
+	// pipeSize makes one splice move enough to outweigh the system calls. A
+	// pipe's slots hold a packet's fragment each, so full-sized packets need more
+	// slots than the default's 16.
+	pipeSize = 256 << 10
+	// quantum is what one direction may move before others get their turn.
+	quantum = 1 << 20
+	// DefaultPipes is how many pipes a loop keeps for flows that are stalled.
+	DefaultPipes = 64
+)
+
+// Splice is the path on one loop.
+type Splice struct {
+	loop  *poll.Loop
+	pipes pipes
+}
+
+// New makes the path for the flows of a loop, with a pool of at most maxPipes
+// pipes (0: DefaultPipes), two descriptors each.
+func New(loop *poll.Loop, maxPipes int) (*Splice, error) {
+	if maxPipes <= 0 {
+		maxPipes = DefaultPipes
+	}
+	s := &Splice{loop: loop, pipes: pipes{max: maxPipes, size: pipeSize}}
+	if err := s.pipes.grow(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Name is "splice".
+func (*Splice) Name() string { return "splice" }
+
+// Admit is always nil: every pair of stream sockets can be spliced.
+func (*Splice) Admit(*flow.Flow) error { return nil }
+
+// Close frees the pool. No flow may be left on the path.
+func (s *Splice) Close() { s.pipes.close() }
+
+// Carry takes over both sockets, non-blocking ones watched by the loop for
+// poll.Stream, and closes them when the flow is over. It calls over once, on
+// the loop, when they are closed, and never before it returns.
+func (s *Splice) Carry(f *flow.Flow, down, up poll.FD, over func(flow.End, string)) flow.Carriage {
+	c := &carriage{path: s, flow: f, over: over, active: s.loop.Now()}
+	for i, fd := range [2]poll.FD{down, up} {
+		c.legs[i] = leg{c: c, fd: fd, readable: true, writable: true}
+		s.loop.Handle(fd, &c.legs[i])
+		c.legs[i].again() // what came before Handle will not be told another time
+	}
+	c.ways[0].moved = &f.Sent
+	c.ways[1].moved = &f.Received
+	return c
+}
+
+// carriage is one flow on the path. Way i leads from leg i to the other one.
+type carriage struct {
+	path   *Splice
+	flow   *flow.Flow
+	legs   [2]leg // downstream, upstream
+	ways   [2]way
+	over   func(flow.End, string)
+	active time.Duration
+	ended  bool
+}
+
+// leg is one of the sockets.
+type leg struct {
+	c                  *carriage
+	fd                 poll.FD
+	readable, writable bool // as far as is known: until the next EAGAIN
+	queued             bool // for another turn
+}
+
+// way is one direction.
+type way struct {
+	pipe  pipe
+	held  int    // bytes in the pipe, which is on loan while there are any
+	spill []byte // bytes that had to leave it
+	moved *atomic.Uint64
+	eof   bool // the source has ended
+	shut  bool // and its end has been passed on
+}
+
+// Active is the loop's time at which a byte, or an end, last moved.
+func (c *carriage) Active() time.Duration { return c.active }
+
+// Abort ends the flow now: both sides get a reset, because an orderly end would
+// tell them that they have seen everything.
+func (c *carriage) Abort(end flow.End) { c.finish(end, "", -1) }
+
+// Ready is called on an event of the leg's socket, or with none to go on.
+func (l *leg) Ready(ev poll.Events) {
+	c := l.c
+	if c.ended {
+		return
+	}
+	if ev == 0 {
+		l.queued = false
+	}
+	i := 0
+	if l == &c.legs[1] {
+		i = 1
+	}
+	if ev.Has(poll.In | poll.RdHup | poll.Hup | poll.Err) {
+		l.readable = true
+	}
+	if ev.Has(poll.Out) {
+		l.writable = true
+		c.pump(1 - i)
+	}
+	c.pump(i)
+	if ev.Has(poll.Err) && !c.ended {
+		c.fail(i, socketError(l.fd))
+	}
+}
+
+// again asks for another turn of the way that begins at the leg.
+func (l *leg) again() {
+	if !l.queued {
+		l.queued = true
+		l.c.path.loop.Again(l, 0)
+	}
+}
+
+// pump moves bytes along way i until its source has none, its destination takes
+// none, or its turn is over.
+func (c *carriage) pump(i int) {
+	w := &c.ways[i]
+	for budget := quantum; !c.ended; budget -= pipeSize {
+		if w.held == 0 && w.spill == nil && !c.fill(i) {
+			break
+		}
+		if !c.drain(i) {
+			break
+		}
+		if budget <= 0 {
+			c.legs[i].again()
+			return
+		}
+	}
+}
+
+// fill reads from way i's source into a pipe. It reports whether there is
+// something to drain now.
+func (c *carriage) fill(i int) bool {
+	src, dst, w := &c.legs[i], &c.legs[1-i], &c.ways[i]
+	if w.eof || !src.readable || !dst.writable {
+		return false
+	}
+	p := c.path.pipes.get()
+	n, err := splice(src.fd.Sys, p.w, pipeSize)
+	if n > 0 {
+		w.pipe, w.held = p, n
+		c.active = c.path.loop.Now()
+		return true
+	}
+	c.path.pipes.put(p)
+	switch err {
+	case nil:
+		w.eof = true
+		c.active = c.path.loop.Now()
+		c.passEnd(i)
+	case unix.EAGAIN:
+		src.readable = false
+	default:
+		c.fail(i, err)
+	}
+	return false
+}
+
+// drain writes what way i holds to its destination. It reports whether all went.
+func (c *carriage) drain(i int) bool {
+	dst, w := &c.legs[1-i], &c.ways[i]
+	for w.held > 0 || w.spill != nil {
+		if !dst.writable {
+			return false
+		}
+		n, err := w.write(dst.fd.Sys)
+		if n > 0 {
+			w.moved.Add(uint64(n))
+			c.active = c.path.loop.Now()
+			continue
+		}
+		if err != unix.EAGAIN {
+			c.fail(1-i, err)
+			return false
+		}
+		dst.writable = false
+		if w.held > 0 && !c.path.pipes.spare() {
+			c.evacuate(w)
+		}
+	}
+	if w.pipe != (pipe{}) {
+		c.path.pipes.put(w.pipe)
+		w.pipe = pipe{}
+	}
+	return true
+}
+
+// write sends some of what the way holds.
+func (w *way) write(fd int) (int, error) {
+	if w.spill == nil {
+		n, err := splice(w.pipe.r, fd, w.held)
+		w.held -= max(n, 0)
+		return n, err
+	}
+	n, err := unix.SendmsgN(fd, w.spill, nil, nil, unix.MSG_NOSIGNAL)
+	if n > 0 {
+		if w.spill = w.spill[n:]; len(w.spill) == 0 {
+			w.spill = nil
+		}
+	}
+	return n, err
+}
+
+// evacuate moves a stalled way's bytes to memory, so that its pipe can serve
+// others.
+func (c *carriage) evacuate(w *way) {
+	buf := make([]byte, w.held)
+	for got := 0; got < len(buf); {
+		n, err := unix.Read(w.pipe.r, buf[got:])
+		if n <= 0 {
+			// The bytes are in a pipe of our own: there is no ordinary way to be here.
+			c.finish(flow.PathError, "take bytes back from a pipe: "+errText(err), -1)
+			return
+		}
+		got += n
+	}
+	w.spill, w.held = buf, 0
+	c.path.pipes.put(w.pipe)
+	w.pipe = pipe{}
+}
+
+// passEnd passes on the end of way i, all before it being in the destination's
+// queue, and ends the flow when both ways have ended.
+func (c *carriage) passEnd(i int) {
+	w := &c.ways[i]
+	w.shut = true
+	if c.ways[1-i].shut {
+		// The first to end is the one that closed the flow.
+		c.finish(flow.Closed, [2]string{"by upstream", "by downstream"}[i], i)
+		return
+	}
+	// It fails only when the destination is reset already: its own event tells.
+	_ = unix.Shutdown(c.legs[1-i].fd.Sys, unix.SHUT_WR)
+}
+
+// fail ends the flow because leg i is broken.
+func (c *carriage) fail(i int, err error) {
+	end := flow.DownstreamReset
+	if i == 1 {
+		end = flow.UpstreamReset
+	}
+	c.finish(end, errText(err), -1)
+}
+
+// finish closes both sockets and returns what is on loan. They are reset,
+// except at an orderly end, when orderly is the way that ended last: its
+// destination learns that end by the close.
+func (c *carriage) finish(end flow.End, detail string, orderly int) {
+	if c.ended {
+		return
+	}
+	c.ended = true
+	for i := range c.legs {
+		if orderly < 0 {
+			// Zero linger makes close send a reset.
+			_ = unix.SetsockoptLinger(c.legs[i].fd.Sys, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		}
+		c.path.loop.Close(c.legs[i].fd)
+		if w := &c.ways[i]; w.pipe != (pipe{}) {
+			c.path.pipes.recycle(w.pipe)
+			w.pipe = pipe{}
+		}
+		c.ways[i].spill = nil
+	}
+	c.over(end, detail)
+}
+
+// splice moves up to n bytes from one descriptor to another, one of them a pipe.
+func splice(from, to, n int) (int, error) {
+	for {
+		moved, err := unix.Splice(from, nil, to, nil, n, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+		if err != unix.EINTR {
+			return int(moved), err
+		}
+	}
+}
+
+// socketError takes the error that an event has announced.
+func socketError(fd poll.FD) error {
+	n, err := unix.GetsockoptInt(fd.Sys, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && n != 0 {
+		return unix.Errno(n)
+	}
+	return err
+}
+
+// errText is the system's word for an error of a peer, for the log.
+func errText(err error) string {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno.Error()
+	}
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
