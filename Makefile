@@ -22,8 +22,9 @@ packages: ## install the Debian packages that demo and tests use (root)
 	@scripts/packages.sh
 
 .PHONY: demo
+demo: export KEEP := $(KEEP)
 demo: packages build ## two gateways, a client and a server in namespaces: the main job, shown (root; KEEP=1 leaves it up)
-	@$(GO) run ./scripts/demo $(if $(KEEP),-keep) -sluice bin/sluice
+	@$(GO) run ./scripts/demo -sluice bin/sluice
 
 .PHONY: demo-down
 demo-down: ## remove what "make demo KEEP=1" left (root)

@@ -28,8 +28,8 @@ func (c *conn) readHello(ev poll.Events) {
 	h := &c.w.hello
 	need, refusal := h.Parse(seen, c.w.g.cfg.HelloMax)
 	if refusal != sni.None {
-		alert, ok := refusal.Alert()
-		c.turnAway(helloEnds[refusal], "", alert, ok)
+		alert, _ := refusal.Alert()
+		c.turnAway(helloEnds[refusal], "", alert)
 		return
 	}
 	if need > 0 {

@@ -11,15 +11,16 @@ import (
 )
 
 const (
-	// lingerTime and lingerBytes bound how long a refused client is listened to
-	// after its alert. Closing with bytes unread sends a reset, and a reset that
-	// overtakes the alert in the client's kernel takes it away.
+	// lingerTime and lingerBytes bound how long a refused client is listened to.
+	// Closing with bytes unread sends a reset, and a reset that overtakes the
+	// alert in the client's kernel takes it away.
 	lingerTime  = 2 * time.Second
 	lingerBytes = 256 << 10
 )
 
-// alerts says what TLS has to tell a client of each refusal after its hello.
-// Sources that are not to get an answer have none.
+// alerts says what TLS has to tell a client of each refusal after its hello; for
+// the hello itself package sni does. Sources that are not to get an answer have
+// none: they are reset.
 var alerts = map[flow.End]byte{
 	flow.UnknownName:   sni.AlertUnrecognizedName,
 	flow.RouteRefused:  sni.AlertAccessDenied,
@@ -33,20 +34,21 @@ var alerts = map[flow.End]byte{
 
 // refuse ends a connection that no path carries.
 func (c *conn) refuse(end flow.End, detail string) {
-	alert, ok := alerts[end]
-	c.turnAway(end, detail, alert, ok)
+	c.turnAway(end, detail, alerts[end])
 }
 
-// turnAway ends a connection, with an alert if there is one.
-func (c *conn) turnAway(end flow.End, detail string, alert byte, ok bool) {
+// turnAway ends a connection, with an alert if there is one (not 0).
+func (c *conn) turnAway(end flow.End, detail string, alert byte) {
 	c.closeUpstream()
 	c.account(end, detail)
-	if !ok || !c.down.Valid() {
+	if !c.down.Valid() || alert == 0 && end != flow.NotTLS {
 		c.release()
 		return
 	}
-	// Seven bytes into an empty send buffer: if they do not go, nobody is there.
-	_, _ = unix.SendmsgN(c.down.Sys, sni.AppendAlert(nil, alert), nil, nil, unix.MSG_NOSIGNAL)
+	if alert != 0 {
+		// Seven bytes into an empty send buffer: if they do not go, nobody is there.
+		_, _ = unix.SendmsgN(c.down.Sys, sni.AppendAlert(nil, alert), nil, nil, unix.MSG_NOSIGNAL)
+	}
 	_ = unix.Shutdown(c.down.Sys, unix.SHUT_WR)
 	c.stage, c.left = stageLinger, lingerBytes
 	c.w.loop.After(&c.timer, lingerTime)
