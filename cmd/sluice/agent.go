@@ -16,6 +16,7 @@ import (
 
 	"sluice/userspace/accesslog"
 	"sluice/userspace/admission"
+	"sluice/userspace/dns"
 	"sluice/userspace/flow"
 	"sluice/userspace/gateway"
 	"sluice/userspace/metrics"
@@ -128,18 +129,20 @@ func (a *agent) run(ctx context.Context, signals <-chan os.Signal) error {
 	}
 }
 
-// startSource lets the source publish tables, closes first at the first one, and
-// returns where its error comes when it has none to give.
+// startSource lets the source's tables come to the store by way of the resolver,
+// closes first at the first one, and returns where the source's error comes when
+// it has none to give.
 func (a *agent) startSource(ctx context.Context, first chan<- struct{}) <-chan error {
 	failed := make(chan error, 1)
 	var once sync.Once
-	publish := func(t *route.Table) {
+	resolver := dns.New(dns.Options{Server: a.set.dnsServer, Log: a.log}, func(t *route.Table) {
 		delta := a.store.Swap(t)
-		a.log.Info("new table", "table", t.String(), "changes", delta.String())
+		a.log.Info("new table", "table", t.String(), "change", delta.String())
 		once.Do(func() { close(first) })
-	}
+	})
+	go resolver.Run(ctx)
 	go func() {
-		if err := a.source.Run(ctx, publish); err != nil {
+		if err := a.source.Run(ctx, resolver.Apply); err != nil {
 			failed <- err
 		}
 	}()

@@ -20,7 +20,7 @@ import (
 type settings struct {
 	config      string
 	routes      string
-	dnsServer   string
+	dnsServer   netip.AddrPort
 	metricsBind string
 	accessLog   string
 	logFormat   string
@@ -44,7 +44,7 @@ func (s *settings) flags() *flag.FlagSet {
 
 func (s *settings) sourceFlags(fs *flag.FlagSet) {
 	fs.StringVar(&s.routes, "routes", "", "Take routes and clusters from a `file` of HCL or JSON. It is read again when it changes, and on SIGHUP.")
-	fs.StringVar(&s.dnsServer, "dns-server", "", "Resolve the host names of endpoints with the server at this `address`, such as 127.0.0.1:8600, instead of the system's.")
+	fs.TextVar(&s.dnsServer, "dns-server", netip.AddrPort{}, "Resolve the host names of endpoints with the server at this `address`, such as 127.0.0.1:8600, instead of the system's.")
 }
 
 func (s *settings) listenFlags(fs *flag.FlagSet) {

@@ -29,7 +29,7 @@ func (c *validateCommand) Run(args []string) int {
 		fmt.Fprintln(c.env.stderr, "sluice validate: which FILE? (see sluice validate -help)")
 		return exitUsage
 	}
-	routes, clusters, err := static.Read(fs.Arg(0))
+	routes, clusters, err := static.Read(fs.Arg(0), pathNames...)
 	if err != nil {
 		return fail(c.env, "validate", err)
 	}
