@@ -18,9 +18,9 @@
 //
 // The look-ups are those of the standard library's resolver in Go, so that the hosts
 // file, search domains, ndots, several servers, EDNS, and TCP after a truncated
-// answer are as everyone knows them. It does not tell TTLs, nor that only one of A
-// and AAAA was answered (then it gives the other's addresses as if they were all).
-// But it lets its connections be made for it, so both are read off the messages
-// that pass (notes.go, conn.go). A client of our own would be all of the above
-// again; changing the answers instead, no less than this.
+// answer are as everyone knows them. It tells no TTLs, nor that only one of its two
+// questions, for A and AAAA records, was answered: then it gives the addresses of
+// one family as if they were all. But it lets its connections be made for it, so
+// both are read off the messages that pass (notes.go, conn.go). The other way, a
+// client of our own, would be all of the above once more.
 package dns

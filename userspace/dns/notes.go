@@ -36,7 +36,9 @@ func (n *notes) query(msg []byte) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	key := keyOf(q)
-	n.questions[key] = n.questions[key] // the same one again may be to another server
+	if _, asked := n.questions[key]; !asked { // the same one again is to another server
+		n.questions[key] = false
+	}
 }
 
 // response notes a message that was received. It may be anything: one that does

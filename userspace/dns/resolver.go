@@ -113,7 +113,7 @@ func (r *Resolver) Run(ctx context.Context) {
 		now := time.Now()
 		r.ask(ctx, &lookups, now)
 		r.flush(now)
-		wake.Reset(r.next().Sub(now))
+		wake.Reset(time.Until(r.next()))
 		select {
 		case <-ctx.Done():
 			return

@@ -60,15 +60,14 @@ func (s *Source) Run(ctx context.Context, publish func(*route.Table)) error {
 		log = slog.Default()
 	}
 	log = log.With("file", s.file)
-	w, err := newWatcher(s.file, s.open)
-	if err != nil {
-		log.Warn("cannot watch the routes file, will look at it now and then", "every", s.tick, "err", err)
-	}
+	w, watchErr := newWatcher(s.file, s.open) // before reading, so that no change is missed
 	defer w.close()
-
 	r := &reader{Source: s, log: log, publish: publish}
 	if err := r.first(); err != nil {
 		return err
+	}
+	if watchErr != nil {
+		log.Warn("cannot watch the routes file, will look at it now and then", "every", s.tick, "err", watchErr)
 	}
 	tick := time.NewTicker(s.tick)
 	defer tick.Stop()
