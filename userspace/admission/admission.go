@@ -6,6 +6,7 @@ package admission
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"sync/atomic"
 
@@ -46,7 +47,7 @@ func New(l Limits) (*Gate, error) {
 	if l.AcceptRate > 0 {
 		burst := l.AcceptBurst
 		if burst == 0 {
-			burst = max(1, int(l.AcceptRate))
+			burst = int(min(max(1, l.AcceptRate), math.MaxInt32))
 		}
 		g.rate = rate.NewLimiter(rate.Limit(l.AcceptRate), burst)
 	}
@@ -65,14 +66,24 @@ func (l Limits) check() error {
 		{"accept rate", l.AcceptRate},
 		{"accept burst", float64(l.AcceptBurst)},
 	} {
-		if !(n.value >= 0) { // NaN neither
-			errs = append(errs, fmt.Errorf("limit of %s must not be negative, is %v", n.name, n.value))
+		if !(n.value >= 0) || math.IsInf(n.value, 1) { // NaN neither
+			errs = append(errs, fmt.Errorf("limit of %s must be a number from 0 on, is %v", n.name, n.value))
 		}
 	}
+	errs = append(errs, checkNetworks("allow", l.Allow), checkNetworks("deny", l.Deny))
 	if l.AcceptBurst > 0 && l.AcceptRate == 0 {
 		errs = append(errs, errors.New("an accept burst means nothing without an accept rate"))
 	}
 	return errors.Join(errs...)
+}
+
+func checkNetworks(what string, list []netip.Prefix) error {
+	for i, p := range list {
+		if !p.IsValid() {
+			return fmt.Errorf("network %d of %d to %s is not valid", i+1, len(list), what)
+		}
+	}
+	return nil
 }
 
 // Allowed tells whether src is in the networks that are served.

@@ -16,9 +16,18 @@ type sameLength struct {
 func newNetworks(list []netip.Prefix) networks {
 	var n networks
 	for _, p := range list {
-		n.add(p.Masked())
+		n.add(unmapped(p).Masked())
 	}
 	return n
+}
+
+// unmapped is p as IPv4 if it is of IPv4-mapped addresses, as those asked about
+// are never of that form.
+func unmapped(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p
 }
 
 func (n *networks) add(p netip.Prefix) {

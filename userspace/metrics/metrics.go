@@ -163,9 +163,11 @@ func (m *Metrics) addTable(s Sources) {
 
 // Ended counts a flow that is over.
 func (m *Metrics) Ended(f *flow.Flow) {
-	if c := m.ended[f.End]; c != nil {
-		c.Inc()
+	ended := m.ended[f.End]
+	if ended == nil {
+		return // not an end
 	}
+	ended.Inc()
 	if f.HelloIn > 0 {
 		m.hello.Observe(f.HelloIn.Seconds())
 	}

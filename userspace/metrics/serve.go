@@ -42,11 +42,11 @@ func Listen(addr string, h http.Handler) (*Server, error) {
 	}
 	s := &Server{
 		http: http.Server{
-			Handler:           h,
-			ReadHeaderTimeout: 5 * time.Second,
-			WriteTimeout:      30 * time.Second,
-			IdleTimeout:       time.Minute,
-			MaxHeaderBytes:    16 << 10,
+			Handler:        h,
+			ReadTimeout:    5 * time.Second, // of the whole request, its header included
+			WriteTimeout:   30 * time.Second,
+			IdleTimeout:    time.Minute,
+			MaxHeaderBytes: 16 << 10,
 		},
 		listener: l,
 	}

@@ -26,7 +26,7 @@ const (
 )
 
 // Header is what a PROXY header tells. The addresses are zero when it names none:
-// the connection is the sender's own (LOCAL), or of a family without ports.
+// the connection is the sender's own (LOCAL), unknown, or of a family without ports.
 type Header struct {
 	Source, Dest netip.AddrPort
 	Authority    string // the server name that the client asked for, if told
@@ -49,6 +49,9 @@ func Parse(b []byte) (h Header, n, need int, err error) {
 	}
 	if err != nil || need > 0 {
 		return h, 0, need, err
+	}
+	if unspecified(b[:n]) {
+		return h, n, 0, nil
 	}
 	parsed, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(b[:n]), n))
 	if err != nil {
@@ -92,6 +95,15 @@ func size2(b []byte) (n, need int, err error) {
 	return n, 0, nil
 }
 
+// unspecified tells whether a version 2 header passes a connection on without
+// saying from where (PROXY with UNSPEC). Section 2.2 leaves it to the receiver to
+// accept that; we do, as it is what UNKNOWN is in version 1. go-proxyproto does
+// not.
+func unspecified(b []byte) bool {
+	return b[0] == signature2[0] &&
+		b[len(signature2)] == byte(proxyproto.PROXY) && b[len(signature2)+1] == byte(proxyproto.UNSPEC)
+}
+
 // begins tells whether b begins with s, as far as it goes.
 func begins(b []byte, s string) bool {
 	n := min(len(b), len(s))
@@ -125,8 +137,10 @@ func unmap(a netip.AddrPort) netip.AddrPort {
 }
 
 // Append adds a version 2 header to b: a connection from src to dst, whose client
-// asked for serverName. Addresses of two families are both told as IPv6.
+// asked for serverName, "" for none. Addresses of two families are both told as
+// IPv6.
 func Append(b []byte, src, dst netip.AddrPort, serverName string) ([]byte, error) {
+	src, dst = unmap(src), unmap(dst)
 	h := proxyproto.Header{
 		Version:           2,
 		Command:           proxyproto.PROXY,
@@ -137,8 +151,11 @@ func Append(b []byte, src, dst netip.AddrPort, serverName string) ([]byte, error
 	if !src.Addr().Is4() || !dst.Addr().Is4() {
 		h.TransportProtocol = proxyproto.TCPv6
 	}
-	if err := h.SetTLVs([]proxyproto.TLV{{Type: proxyproto.PP2_TYPE_AUTHORITY, Value: []byte(serverName)}}); err != nil {
-		return nil, fmt.Errorf("add server name to PROXY header: %w", err)
+	if serverName != "" {
+		name := proxyproto.TLV{Type: proxyproto.PP2_TYPE_AUTHORITY, Value: []byte(serverName)}
+		if err := h.SetTLVs([]proxyproto.TLV{name}); err != nil {
+			return nil, fmt.Errorf("add server name to PROXY header: %w", err)
+		}
 	}
 	header, err := h.Format()
 	if err != nil {
