@@ -100,7 +100,8 @@ func serve(addr string) error {
 		}
 		go func() {
 			defer c.Close()
-			_, _ = io.Copy(c, c)
+			// Without io.Copy's splice, which would take pipes.
+			_, _ = io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{c}, make([]byte, 2048))
 		}()
 	}
 }

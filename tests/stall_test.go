@@ -66,7 +66,7 @@ func TestTableSwapsUnderLoad(t *testing.T) {
 		swapped := make(chan struct{})
 		go func() {
 			defer close(swapped)
-			for i := range 100 {
+			for i := range 40 {
 				routes := harness.Routes{serverName: {first.Addr().String()}, otherName: {other.Addr().String()}}
 				routes[fmt.Sprintf("filler-%d.test", i)] = []string{other.Addr().String()}
 				g.SetRoutes(routes)

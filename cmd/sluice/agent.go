@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -34,9 +35,9 @@ type agent struct {
 	source  *static.Source
 	access  *accesslog.Log // nil: off
 	metrics *metrics.Metrics
-	server  *metrics.Server // nil: off
-	gateway *gateway.Gateway
-	state   atomic.Pointer[error] // why not ready, nil for ready
+	server  *metrics.Server                 // nil: off
+	gateway atomic.Pointer[gateway.Gateway] // nil until there is a table
+	state   atomic.Pointer[error]           // why not ready, nil for ready
 }
 
 var (
@@ -85,23 +86,33 @@ func (a *agent) run(ctx context.Context, signals <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer a.close()
-
+	if err := a.answerHTTP(); err != nil {
+		return err
+	}
 	first := make(chan struct{})
 	sourceErr := a.startSource(ctx, first)
-	select {
-	case <-first:
-	case err := <-sourceErr:
-		return err
-	case sig := <-signals:
-		if sig != syscall.SIGHUP {
-			return nil
+	for a.store.Load() == nil {
+		select {
+		case <-first:
+		case err := <-sourceErr:
+			return err
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				return nil
+			}
 		}
 	}
-	if err := a.listen(); err != nil {
+	return a.serve(ctx, sourceErr, signals)
+}
+
+// serve runs the gateway, for which there is a table.
+func (a *agent) serve(ctx context.Context, sourceErr <-chan error, signals <-chan os.Signal) error {
+	g, err := a.listen()
+	if err != nil {
 		return err
 	}
-	gatewayErr := make(chan error, 1)
-	go func() { gatewayErr <- a.gateway.Run() }()
+	ended := make(chan error, 1)
+	go func() { ended <- g.Run() }()
 	a.ready()
 
 	drain, stop := context.WithCancel(ctx)
@@ -109,7 +120,7 @@ func (a *agent) run(ctx context.Context, signals <-chan os.Signal) error {
 	draining := false
 	for {
 		select {
-		case err := <-gatewayErr:
+		case err := <-ended:
 			a.log.Info("stopped")
 			return err
 		case err := <-sourceErr:
@@ -149,13 +160,27 @@ func (a *agent) startSource(ctx context.Context, first chan<- struct{}) <-chan e
 	return failed
 }
 
-// listen binds all addresses.
-func (a *agent) listen() error {
+// answerHTTP serves metrics from the start: that there is no table yet is for
+// /readyz to tell, not for a connection refused.
+func (a *agent) answerHTTP() error {
+	if a.set.metricsBind == "" {
+		return nil
+	}
+	var err error
+	a.server, err = metrics.Listen(a.set.metricsBind, a.metrics.Handler())
+	return err
+}
+
+// listen makes the gateway, which binds all addresses.
+func (a *agent) listen() (*gateway.Gateway, error) {
 	gate, err := admission.New(a.set.limits)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	a.gateway, err = gateway.New(a.set.gateway, gateway.Parts{
+	if a.set.gateway.SharePorts {
+		a.checkMigration()
+	}
+	g, err := gateway.New(a.set.gateway, gateway.Parts{
 		Table:    &a.store,
 		Gate:     gate,
 		Observer: observer{a.metrics, a.access},
@@ -163,12 +188,19 @@ func (a *agent) listen() error {
 		Log:      a.log,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if a.set.metricsBind != "" {
-		a.server, err = metrics.Listen(a.set.metricsBind, a.metrics.Handler())
+	a.gateway.Store(g)
+	return g, nil
+}
+
+// checkMigration warns when the kernel does not hand what waits at a listener that
+// closes over to one that shares its port.
+func (a *agent) checkMigration() {
+	const setting = "/proc/sys/net/ipv4/tcp_migrate_req"
+	if b, err := os.ReadFile(setting); err == nil && strings.TrimSpace(string(b)) == "0" {
+		a.log.Warn("net.ipv4.tcp_migrate_req is 0: clients that have connected to a gateway but not spoken yet are reset when it ends, though another one shares its port")
 	}
-	return err
 }
 
 // pathNames are those that a route may ask for, beside "auto".
@@ -185,7 +217,7 @@ func (a *agent) paths(loop *poll.Loop) ([]gateway.Path, error) {
 
 func (a *agent) ready() {
 	a.state.Store(nil)
-	a.log.Info("ready", "version", version, "listeners", a.gateway.Addrs(), "workers", a.set.gateway.Workers,
+	a.log.Info("ready", "version", version, "listeners", a.gateway.Load().Addrs(), "workers", a.set.gateway.Workers,
 		"max_flows", a.set.limits.MaxFlows, "routes", a.set.routes)
 	notify(daemon.SdNotifyReady)
 }
@@ -202,10 +234,11 @@ func (a *agent) reload() {
 func (a *agent) drain(ctx context.Context) {
 	a.state.Store(&errDraining)
 	notify(daemon.SdNotifyStopping)
-	a.log.Info("draining", "flows", a.gateway.Active(), "at_most", a.set.drain)
+	g := a.gateway.Load()
+	a.log.Info("draining", "flows", g.Active(), "at_most", a.set.drain)
 	ctx, cancel := context.WithTimeout(ctx, a.set.drain)
 	defer cancel()
-	a.gateway.Drain(ctx)
+	g.Drain(ctx)
 }
 
 // close ends what outlives the gateway: its last flows are still to be told of.
@@ -233,17 +266,17 @@ func (a *agent) unready() error {
 }
 
 func (a *agent) active() int {
-	if a.gateway == nil {
-		return 0
+	if g := a.gateway.Load(); g != nil {
+		return g.Active()
 	}
-	return a.gateway.Active()
+	return 0
 }
 
 func (a *agent) bytes() (sent, received uint64) {
-	if a.gateway == nil {
-		return 0, 0
+	if g := a.gateway.Load(); g != nil {
+		return g.Bytes()
 	}
-	return a.gateway.Bytes()
+	return 0, 0
 }
 
 func (a *agent) accessDropped() uint64 {

@@ -95,7 +95,7 @@ func (r *running) hello(name string) error {
 
 func (r *running) dial() net.Conn {
 	r.t.Helper()
-	conn, err := net.Dial("tcp", r.agent.gateway.Addrs()[0].String())
+	conn, err := net.Dial("tcp", r.agent.gateway.Load().Addrs()[0].String())
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func (r *running) openFlow() (net.Conn, <-chan error) {
 		ended <- tls.Client(conn, &tls.Config{ServerName: "web.test", InsecureSkipVerify: true}).Handshake()
 	}()
 	eventually(r.t, "a flow that is carried", func() bool {
-		sent, _ := r.agent.gateway.Bytes()
+		sent, _ := r.agent.gateway.Load().Bytes()
 		return sent > 0
 	})
 	return conn, ended
@@ -235,13 +235,13 @@ func TestDrainAndSecondSignal(t *testing.T) {
 	}
 	wantStatus(t, base+"/readyz", http.StatusServiceUnavailable, "not ready: draining")
 	eventually(t, "a closed port", func() bool {
-		c, err := net.Dial("tcp", r.agent.gateway.Addrs()[0].String())
+		c, err := net.Dial("tcp", r.agent.gateway.Load().Addrs()[0].String())
 		if err == nil {
 			c.Close()
 		}
 		return errors.Is(err, syscall.ECONNREFUSED)
 	})
-	if n := r.agent.gateway.Active(); n != 1 {
+	if n := r.agent.gateway.Load().Active(); n != 1 {
 		t.Errorf("%d flows while draining, want 1", n)
 	}
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -105,6 +106,9 @@ func (s *settings) check() error {
 	g := &s.gateway
 	bad(s.routes == "", "no source of routes: give -routes FILE")
 	bad(len(g.Listen) == 0, "-listen names no address")
+	for i, addr := range g.Listen {
+		bad(slices.Contains(g.Listen[:i], addr), "-listen names %s twice", addr)
+	}
 	bad(g.Workers < 1, "-workers must be at least 1")
 	bad(g.ConnectAttempts < 1, "-connect-attempts must be at least 1")
 	bad(g.HelloTimeout <= 0, "-hello-timeout must be more than 0")

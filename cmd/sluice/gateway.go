@@ -53,6 +53,9 @@ func (c *gatewayCommand) Run(args []string) int {
 	if err != nil {
 		return fail(c.env, "gateway", err)
 	}
+	// The reader of a log that went away must cost the log, not the gateway: Go
+	// ends programs whose standard output breaks.
+	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)

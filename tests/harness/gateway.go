@@ -2,17 +2,16 @@ package harness
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -20,19 +19,22 @@ import (
 	"sluice/scripts/lab"
 )
 
-// metricsBind is the same for every gateway, as each has its own namespace.
-const metricsBind = "127.0.0.1:9102"
+// metricsPort is the next gateway's: two of them may share a namespace.
+var metricsPort atomic.Uint32
+
+func init() { metricsPort.Store(9102) }
 
 // Gateway is a sluice process in a namespace.
 type Gateway struct {
 	Addr string // where it listens, host:port
 
-	t      testing.TB
-	ns     *lab.Namespace
-	dir    string
-	cmd    *exec.Cmd
-	ended  chan error // its end, once
-	client *http.Client
+	t       testing.TB
+	ns      *lab.Namespace
+	dir     string
+	metrics string // where it answers HTTP
+	cmd     *exec.Cmd
+	ended   chan error // its end, once
+	client  *http.Client
 }
 
 // Start runs a gateway that listens on addr and has the routes. It is stopped at
@@ -40,11 +42,12 @@ type Gateway struct {
 func Start(t testing.TB, ns *lab.Namespace, addr string, routes Routes, flags ...string) *Gateway {
 	t.Helper()
 	g := &Gateway{
-		Addr:  addr,
-		t:     t,
-		ns:    ns,
-		dir:   t.TempDir(),
-		ended: make(chan error, 1),
+		Addr:    addr,
+		t:       t,
+		ns:      ns,
+		dir:     t.TempDir(),
+		metrics: fmt.Sprintf("127.0.0.1:%d", metricsPort.Add(1)),
+		ended:   make(chan error, 1),
 		client: &http.Client{
 			Timeout:   Patience,
 			Transport: &http.Transport{DialContext: ns.Dial, DisableKeepAlives: true},
@@ -52,7 +55,7 @@ func Start(t testing.TB, ns *lab.Namespace, addr string, routes Routes, flags ..
 	}
 	g.SetRoutes(routes)
 	g.cmd = exec.Command(Binary(t), append([]string{"gateway", "-listen", addr,
-		"-routes", g.path("routes.hcl"), "-metrics-bind", metricsBind, "-log-format", "json",
+		"-routes", g.path("routes.hcl"), "-metrics-bind", g.metrics, "-log-format", "json",
 		"-access-log", g.path("access.log"), "-drain-timeout", "30s"}, flags...)...)
 	log, err := os.Create(g.path("sluice.log"))
 	if err != nil {
@@ -79,7 +82,7 @@ func (g *Gateway) ready() bool {
 		g.t.Fatalf("the gateway ended at once: %v\n%s", err, g.text("sluice.log"))
 	default:
 	}
-	resp, err := g.client.Get("http://" + metricsBind + "/readyz")
+	resp, err := g.client.Get("http://" + g.metrics + "/readyz")
 	if err != nil {
 		return false
 	}
@@ -208,7 +211,7 @@ func (g *Gateway) records() []Record {
 // Metric is the value of a series, written as /metrics has it.
 func (g *Gateway) Metric(series string) float64 {
 	g.t.Helper()
-	resp, err := g.client.Get("http://" + metricsBind + "/metrics")
+	resp, err := g.client.Get("http://" + g.metrics + "/metrics")
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -258,19 +261,4 @@ func (g *Gateway) RSS() int64 {
 	}
 	g.t.Fatal("no Rss in smaps_rollup")
 	return 0
-}
-
-// Get asks the gateway's HTTP address for a path.
-func (g *Gateway) Get(ctx context.Context, path string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metricsBind+path, nil)
-	if err != nil {
-		return "", err
-	}
-	resp, err := g.client.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	return string(b), err
 }

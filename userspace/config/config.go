@@ -11,6 +11,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -125,8 +126,10 @@ func problem(attr *hcl.Attribute, what string) *hcl.Diagnostic {
 	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: what, Subject: &attr.Range}
 }
 
-// problems is the errors among diags as one, a line each: "file:line: what".
+// problems is the errors among diags as one, a line each: "file:line: what", in
+// the order of the file.
 func problems(diags hcl.Diagnostics) error {
+	slices.SortStableFunc(diags, func(a, b *hcl.Diagnostic) int { return offset(a) - offset(b) })
 	var errs []error
 	for _, d := range diags {
 		if d.Severity != hcl.DiagError {
@@ -136,10 +139,19 @@ func problems(diags hcl.Diagnostics) error {
 		if d.Detail != "" {
 			what += ": " + d.Detail
 		}
+		what, _, _ = strings.Cut(what, "\n") // what follows is advice about HCL
 		if d.Subject != nil {
 			what = fmt.Sprintf("%s:%d: %s", d.Subject.Filename, d.Subject.Start.Line, what)
 		}
 		errs = append(errs, errors.New(what))
 	}
 	return errors.Join(errs...)
+}
+
+// offset is where in its file a problem stands: before all for the file itself.
+func offset(d *hcl.Diagnostic) int {
+	if d.Subject == nil {
+		return -1
+	}
+	return d.Subject.Start.Byte
 }

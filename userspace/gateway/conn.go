@@ -30,14 +30,15 @@ type conn struct {
 	down, up poll.FD
 	timer    poll.Timer // of the present stage
 
-	header   bool // a PROXY header is still to come
-	lowWater bool // SO_RCVLOWAT was raised
-	admitted bool // counted by the gate
-	onRoute  bool // counted for its route
-	tried    []netip.AddrPort
-	dialErr  error // of the last attempt
-	carriage flow.Carriage
-	left     int // bytes that a refused client may still send
+	header     bool // a PROXY header is still to come
+	lowWater   bool // SO_RCVLOWAT was raised
+	admitted   bool // counted by the gate
+	onRoute    bool // counted for its route
+	onEndpoint bool // and for its endpoint
+	tried      []netip.AddrPort
+	dialErr    error // of the last attempt
+	carriage   flow.Carriage
+	left       int // bytes that a refused client may still send
 }
 
 // begin takes a connection just accepted.
@@ -63,7 +64,7 @@ func (w *worker) begin(fd int, local, peer netip.AddrPort) {
 	if !c.header && !c.admit() {
 		return
 	}
-	w.loop.After(&c.timer, w.g.cfg.HelloTimeout)
+	c.expireAfter(w.g.cfg.HelloTimeout)
 	// Deferred accept means that it is probably there.
 	c.readHello(0)
 }
@@ -91,6 +92,15 @@ func (c *conn) Ready(ev poll.Events) {
 		}
 	case stageLinger:
 		c.discard()
+	}
+}
+
+// expireAfter sets how long the present stage may last; 0 is for ever.
+func (c *conn) expireAfter(d time.Duration) {
+	if d > 0 {
+		c.w.loop.After(&c.timer, d)
+	} else {
+		c.w.loop.Cancel(&c.timer)
 	}
 }
 

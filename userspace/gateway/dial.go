@@ -25,6 +25,7 @@ func (c *conn) dial() {
 		}
 		f.Endpoint, f.Upstream = endpoint, addr
 		endpoint.Load.Active.Add(1)
+		c.onEndpoint = true
 		f.Attempts++
 		c.tried = append(c.tried, addr)
 		c.w.g.parts.Observer.ConnectAttempt()
@@ -33,6 +34,9 @@ func (c *conn) dial() {
 			return
 		}
 		c.attemptFailed(err)
+		if lacksResources(err) {
+			break // no other endpoint would help
+		}
 	}
 	if f.Attempts == 0 {
 		c.refuse(flow.NoEndpoint, "")
@@ -63,7 +67,7 @@ func (c *conn) connect(addr netip.AddrPort) error {
 	if timeout == 0 {
 		timeout = c.w.g.cfg.ConnectTimeout
 	}
-	c.w.loop.After(&c.timer, timeout)
+	c.expireAfter(timeout)
 	return nil
 }
 
@@ -110,12 +114,11 @@ func (c *conn) closeUpstream() {
 	}
 }
 
-// leaveEndpoint takes the flow off its endpoint's count. It keeps the address
-// for the log.
+// leaveEndpoint takes the flow off its endpoint's count.
 func (c *conn) leaveEndpoint() {
-	if c.flow.Endpoint != nil {
+	if c.onEndpoint {
 		c.flow.Endpoint.Load.Active.Add(-1)
-		c.flow.Endpoint = nil
+		c.onEndpoint = false
 	}
 }
 
@@ -133,7 +136,7 @@ func (c *conn) sendHeader() error {
 		err = unix.ENOBUFS
 	}
 	if err != nil {
-		return fmt.Errorf("send PROXY header to %s: %w", f.Upstream, err)
+		return fmt.Errorf("send PROXY header: %w", err)
 	}
 	return nil
 }

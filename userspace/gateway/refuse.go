@@ -71,8 +71,9 @@ func (c *conn) discard() {
 }
 
 // lacksResources tells errors of this host's limits from those of the network.
+// Ports can run out for one endpoint only (EADDRNOTAVAIL): the next may do.
 func lacksResources(err error) bool {
-	for _, errno := range []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EADDRNOTAVAIL} {
+	for _, errno := range []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM} {
 		if errors.Is(err, errno) {
 			return true
 		}

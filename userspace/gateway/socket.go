@@ -76,7 +76,7 @@ func setUpListener(fd int, addr netip.AddrPort, cfg Config) (netip.AddrPort, err
 	if err != nil {
 		return addr, fmt.Errorf("read the address bound: %w", err)
 	}
-	return addrPort(sa), nil
+	return netip.AddrPortFrom(addr.Addr(), addrPort(sa).Port()), nil
 }
 
 // errTaken is for an address that another process listens on.

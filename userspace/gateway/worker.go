@@ -18,6 +18,8 @@ const (
 	// Waits between attempts to accept while the system is out of something.
 	minBackoff = 5 * time.Millisecond
 	maxBackoff = time.Second
+	// warnEvery is the least time between two warnings about it.
+	warnEvery = 10 * time.Second
 )
 
 // worker is an event loop with all that lives on it.
@@ -33,9 +35,12 @@ type worker struct {
 	hello   sni.Hello
 	options []sockopt // of upstream sockets
 
-	// What flows that are over have moved. Atomic for Bytes after the end.
-	ended struct{ sent, received atomic.Uint64 }
+	ended volume // moved by flows that are over
+	moved volume // by all flows, at the last sum
 }
+
+// volume is bytes each way: counted on the loop, and read elsewhere too.
+type volume struct{ sent, received atomic.Uint64 }
 
 func newWorker(g *Gateway) (*worker, error) {
 	loop, err := poll.New()
@@ -106,13 +111,15 @@ func (w *worker) stopWhenEmpty() {
 	}
 }
 
-func (w *worker) bytes() (sent, received uint64) {
-	sent, received = w.ended.sent.Load(), w.ended.received.Load()
+// sum counts what all flows have moved so far.
+func (w *worker) sum() {
+	sent, received := w.ended.sent.Load(), w.ended.received.Load()
 	for c := range w.conns {
 		sent += c.flow.Sent.Load()
 		received += c.flow.Received.Load()
 	}
-	return sent, received
+	w.moved.sent.Store(sent)
+	w.moved.received.Store(received)
 }
 
 // listener is a worker's socket on one of the addresses.
@@ -121,6 +128,7 @@ type listener struct {
 	fd      poll.FD
 	addr    netip.AddrPort
 	backoff time.Duration
+	warned  time.Time // when an error was logged last
 	timer   poll.Timer
 }
 
@@ -136,8 +144,8 @@ func (w *worker) addListener(fd int, addr netip.AddrPort) error {
 }
 
 func (l *listener) close() {
+	l.w.loop.Cancel(&l.timer)
 	if l.fd.Valid() {
-		l.w.loop.Cancel(&l.timer)
 		l.w.loop.Close(l.fd)
 		l.fd = poll.FD{}
 	}
@@ -148,43 +156,81 @@ func (l *listener) Ready(poll.Events) { l.accept(acceptTurn) }
 
 // accept takes at most n connections and returns how many came.
 func (l *listener) accept(n int) int {
+	if !l.fd.Valid() {
+		return 0
+	}
 	for i := range n {
 		fd, sa, err := unix.Accept4(l.fd.Sys, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
 			l.backoff = 0
-			l.w.begin(fd, l.addr, addrPort(sa))
+			l.w.begin(fd, l.local(fd), addrPort(sa))
 		case unix.EAGAIN:
 			return i
-		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+		case unix.ECONNABORTED, unix.EINTR, unix.EPROTO, unix.ENOPROTOOPT, unix.EOPNOTSUPP,
+			unix.ENETDOWN, unix.ENETUNREACH, unix.EHOSTDOWN, unix.EHOSTUNREACH, unix.ENONET:
+			// The connection broke while it waited (accept(2) lists the errors): the
+			// next one may be well.
 			l.w.g.parts.Observer.AcceptError(err)
+		default:
+			// Out of descriptors or memory, mostly, and the connection still waits.
+			l.w.g.parts.Observer.AcceptError(err)
+			if err == unix.EINVAL {
+				l.close() // it does not listen any more: somebody has aborted it, as ss -K does
+			}
 			l.pause(err)
 			return i
-		default:
-			// The connection broke while it waited (ECONNABORTED and the network
-			// errors that accept(2) lists): the next one may be well.
-			l.w.g.parts.Observer.AcceptError(err)
 		}
 	}
 	return n
 }
 
+// local is the address that a connection came to. A listener on all addresses
+// has to ask.
+func (l *listener) local(fd int) netip.AddrPort {
+	if l.addr.Addr().IsUnspecified() {
+		if sa, err := unix.Getsockname(fd); err == nil {
+			return addrPort(sa)
+		}
+	}
+	return l.addr
+}
+
 // pause leaves connections waiting in the kernel for a while. The socket stays
 // readable, so watching it on would spin.
 func (l *listener) pause(why error) {
-	if l.backoff == 0 {
+	// At the limit it may come and go with every flow: the counter tells how often.
+	if now := time.Now(); now.Sub(l.warned) >= warnEvery {
+		l.warned = now
 		l.w.g.parts.Log.Warn("cannot accept for now", "listener", l.addr, "error", why)
 	}
 	l.backoff = min(max(2*l.backoff, minBackoff), maxBackoff)
-	if err := l.w.loop.Watch(l.fd, 0); err != nil {
-		l.w.g.parts.Log.Error("cannot pause accepting", "listener", l.addr, "error", err)
+	if l.fd.Valid() {
+		if err := l.w.loop.Watch(l.fd, 0); err != nil {
+			l.w.g.parts.Log.Error("cannot pause accepting", "listener", l.addr, "error", err)
+		}
 	}
 	l.w.loop.After(&l.timer, l.backoff)
 }
 
 func (l *listener) resume() {
-	if err := l.w.loop.Watch(l.fd, poll.In); err != nil {
+	if err := l.listen(); err != nil {
 		l.w.g.parts.Log.Error("cannot accept again, trying on", "listener", l.addr, "error", err)
 		l.w.loop.After(&l.timer, maxBackoff)
 	}
+}
+
+// listen watches the listener's socket again, or a new one when it was lost.
+func (l *listener) listen() error {
+	if l.fd.Valid() {
+		return l.w.loop.Watch(l.fd, poll.In)
+	}
+	fd, _, err := listen(l.addr, l.w.g.cfg)
+	if err != nil {
+		return err
+	}
+	if l.fd, err = l.w.loop.Add(fd, poll.In, l); err != nil {
+		unix.Close(fd)
+	}
+	return err
 }

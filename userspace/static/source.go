@@ -80,7 +80,9 @@ func (s *Source) Run(ctx context.Context, publish func(*route.Table)) error {
 		case <-ctx.Done():
 			return nil
 		case <-w.events():
-			burst = s.wait(quiet, burst)
+			if r.changed() {
+				burst = s.wait(quiet, burst)
+			}
 		case <-w.errors(): // such as too many events, of which one may have been ours
 			burst = s.wait(quiet, burst)
 		case <-quiet.C:
@@ -110,6 +112,7 @@ type reader struct {
 	log     *slog.Logger
 	publish func(*route.Table)
 	seen    stamp // the file as it was read last, good or bad
+	last    stamp // and as it was at the last event
 	table   *route.Table
 }
 
@@ -119,6 +122,7 @@ func (r *reader) read() (*route.Table, error) {
 	if r.seen.fresh() {
 		r.seen.ino = 0
 	}
+	r.last = r.seen
 	routes, clusters, err := Read(r.file, r.paths...)
 	if err != nil {
 		return nil, err
@@ -135,6 +139,16 @@ func (r *reader) first() error {
 	r.table = t
 	r.publish(t)
 	return nil
+}
+
+// changed tells whether the file is another than at the last event. Others write
+// in its directory too, our own access log perhaps, and must not keep a burst
+// going.
+func (r *reader) changed() bool {
+	now := stampOf(r.file)
+	changed := now != r.last && now != r.seen
+	r.last = now
+	return changed
 }
 
 // look reads the file if it changed.
