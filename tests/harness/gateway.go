@@ -63,11 +63,14 @@ func Start(t testing.TB, ns *lab.Namespace, addr string, routes Routes, flags ..
 	}
 	defer log.Close()
 	g.cmd.Stdout, g.cmd.Stderr = log, log
+	// With the race detector, a process would wait for a second before it exits.
+	g.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := ns.Start(g.cmd); err != nil {
 		t.Fatal(err)
 	}
-	go func() { g.ended <- g.cmd.Wait() }()
+	cmd := g.cmd
+	go func() { g.ended <- cmd.Wait() }()
 	t.Cleanup(g.cleanup)
 	Eventually(t, "a gateway that is ready", g.ready)
 	return g

@@ -177,8 +177,8 @@ func (l *Loop) elapsed() time.Duration { return time.Since(l.start) }
 // Clock turns a time of Now into wall-clock time.
 func (l *Loop) Clock(t time.Duration) time.Time { return l.start.Add(t) }
 
-// Post has f called on the loop soon. It reports false when the loop has ended
-// and f will never be called.
+// Post has f called on the loop soon, at the latest when it ends. It reports
+// false when the loop has ended already, so that f will never be called.
 func (l *Loop) Post(f func()) bool {
 	l.mu.Lock()
 	if l.closed {
@@ -197,7 +197,8 @@ func (l *Loop) Post(f func()) bool {
 	return true
 }
 
-// Do calls f on the loop and waits for it.
+// Do calls f on the loop and waits for it. When ctx ends first, f may still be
+// called later. Calling Do on the loop itself would wait for ever.
 func (l *Loop) Do(ctx context.Context, f func()) error {
 	done := make(chan struct{})
 	if !l.Post(func() { f(); close(done) }) {
@@ -207,13 +208,20 @@ func (l *Loop) Do(ctx context.Context, f func()) error {
 	case <-done:
 		return nil
 	case <-l.ended:
-		return ErrClosed
+		// f may be the very one that ended it.
+		select {
+		case <-done:
+			return nil
+		default:
+			return ErrClosed
+		}
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// Run drives the loop until Stop, and frees what it holds. Descriptors that are still registered stay open.
+// Run drives the loop until Stop, and frees what it holds. Descriptors that are
+// still registered stay open.
 func (l *Loop) Run() error {
 	defer l.release()
 	events := make([]unix.EpollEvent, batch)
@@ -229,6 +237,7 @@ func (l *Loop) Run() error {
 		l.runAgain()
 		l.timers.expire(l.now)
 	}
+	l.runPosted() // what Post took while the last round went on
 	return nil
 }
 

@@ -2,6 +2,7 @@ package poll
 
 import (
 	"container/heap"
+	"math"
 	"time"
 )
 
@@ -13,8 +14,12 @@ type Timer struct {
 	pos  int // 1 + its place in the heap; 0: not armed
 }
 
+// forever is longer than any loop runs.
+const forever = math.MaxInt64 / 2
+
 // After arms t to go off d from now, or moves it there when it is armed.
 func (l *Loop) After(t *Timer, d time.Duration) {
+	d = min(d, forever) // or the sum would overflow
 	t.when = max(l.elapsed()+d, l.now+1)
 	if t.pos > 0 {
 		heap.Fix(&l.timers, t.pos-1)

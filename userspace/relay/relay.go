@@ -4,11 +4,13 @@
 //
 // A flow that waits holds nothing but its two sockets. When one of them has
 // something to read, its loop borrows a pipe, fills it from there, empties it
-// into the other socket, and gives it back. Nothing is read for a receiver that
+// into the other socket, and gives it back. A direction that moves only a little
+// at a time has it copied through a buffer that all flows of the loop share,
+// which is cheaper than the pipe. Nothing is read for a receiver that
 // has no room, which is all there is to back-pressure: the sender's window
 // closes as it would against the receiver itself. What did not fit, at most a
-// pipe's worth, stays in the pipe; when too many flows hold one, it moves to a
-// buffer of its exact size.
+// pipe's worth, stays in the pipe; when too many flows hold one, or when there
+// was none, it moves to a buffer of its exact size.
 //
 // The two directions end apart. The end of one (FIN) is passed on by shutting
 // down the other socket's sending half once all before it is in that socket's
@@ -17,6 +19,7 @@
 package relay
 
 import (
+	"bytes"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -42,6 +45,7 @@ const (
 type Splice struct {
 	loop  *poll.Loop
 	pipes pipes
+	buf   []byte // for what is copied
 }
 
 // New makes the path for the flows of a loop, with a pool of at most maxPipes
@@ -50,7 +54,7 @@ func New(loop *poll.Loop, maxPipes int) (*Splice, error) {
 	if maxPipes <= 0 {
 		maxPipes = DefaultPipes
 	}
-	s := &Splice{loop: loop, pipes: pipes{max: maxPipes, size: pipeSize}}
+	s := &Splice{loop: loop, pipes: pipes{max: maxPipes, size: pipeSize}, buf: make([]byte, small)}
 	if err := s.pipes.grow(); err != nil {
 		return nil, err
 	}
@@ -98,16 +102,19 @@ type leg struct {
 	fd                 poll.FD
 	readable, writable bool // as far as is known: until the next EAGAIN
 	queued             bool // for another turn
+	broken             error
 }
 
 // way is one direction.
 type way struct {
-	pipe  pipe
-	held  int    // bytes in the pipe, which is on loan while there are any
-	spill []byte // bytes that had to leave it
-	moved *atomic.Uint64
-	eof   bool // the source has ended
-	shut  bool // and its end has been passed on
+	bulk   bool // more than a little came last: splice it
+	pipe   pipe
+	held   int    // bytes in the pipe, which is on loan while there are any
+	spill  []byte // bytes in memory
+	shared bool   // which is the path's buffer, to be left before others move
+	moved  *atomic.Uint64
+	eof    bool // the source has ended
+	shut   bool // and its end has been passed on
 }
 
 // Active is the loop's time at which a byte, or an end, last moved.
@@ -133,14 +140,14 @@ func (l *leg) Ready(ev poll.Events) {
 	if ev.Has(poll.In | poll.RdHup | poll.Hup | poll.Err) {
 		l.readable = true
 	}
-	if ev.Has(poll.Out) {
+	if ev.Has(poll.Err) {
+		c.fail(i, socketError(l.fd))
+	}
+	if ev.Has(poll.Out) && l.broken == nil {
 		l.writable = true
 		c.pump(1 - i)
 	}
 	c.pump(i)
-	if ev.Has(poll.Err) && !c.ended {
-		c.fail(i, socketError(l.fd))
-	}
 }
 
 // again asks for another turn of the way that begins at the leg.
@@ -152,7 +159,8 @@ func (l *leg) again() {
 }
 
 // pump moves bytes along way i until its source has none, its destination takes
-// none, or its turn is over.
+// none, or its turn is over. When nothing more is to be had from a broken
+// source, the flow ends.
 func (c *carriage) pump(i int) {
 	w := &c.ways[i]
 	for budget := quantum; !c.ended; budget -= pipeSize {
@@ -167,34 +175,53 @@ func (c *carriage) pump(i int) {
 			return
 		}
 	}
+	if why := c.legs[i].broken; why != nil {
+		c.finish([2]flow.End{flow.DownstreamReset, flow.UpstreamReset}[i], errText(why), -1)
+	}
 }
 
-// fill reads from way i's source into a pipe. It reports whether there is
-// something to drain now.
+// fill reads from way i's source. It reports whether there is something to drain
+// now.
 func (c *carriage) fill(i int) bool {
 	src, dst, w := &c.legs[i], &c.legs[1-i], &c.ways[i]
 	if w.eof || !src.readable || !dst.writable {
 		return false
 	}
-	p := c.path.pipes.get()
-	n, err := splice(src.fd.Sys, p.w, pipeSize)
-	if n > 0 {
-		w.pipe, w.held = p, n
+	n, err := c.path.take(w, src.fd.Sys)
+	switch {
+	case n > 0:
+		w.bulk = n >= len(c.path.buf)
 		c.active = c.path.loop.Now()
 		return true
-	}
-	c.path.pipes.put(p)
-	switch err {
-	case nil:
+	case err == unix.EAGAIN:
+		src.readable = false
+	case err != nil:
+		c.fail(i, err)
+	case src.broken == nil: // a socket whose error was taken looks like one that ended
 		w.eof = true
 		c.active = c.path.loop.Now()
 		c.passEnd(i)
-	case unix.EAGAIN:
-		src.readable = false
-	default:
-		c.fail(i, err)
 	}
 	return false
+}
+
+// take reads from fd into a pipe or the buffer of the path.
+func (s *Splice) take(w *way, fd int) (int, error) {
+	if !w.bulk {
+		n, err := receive(fd, s.buf)
+		if n > 0 {
+			w.spill, w.shared = s.buf[:n], true
+		}
+		return n, err
+	}
+	p := s.pipes.get()
+	n, err := splice(fd, p.w, pipeSize)
+	if n > 0 {
+		w.pipe, w.held = p, n
+	} else {
+		s.pipes.put(p)
+	}
+	return n, err
 }
 
 // drain writes what way i holds to its destination. It reports whether all went.
@@ -217,6 +244,8 @@ func (c *carriage) drain(i int) bool {
 		dst.writable = false
 		if w.held > 0 && !c.path.pipes.spare() {
 			c.evacuate(w)
+		} else if w.shared {
+			w.spill, w.shared = bytes.Clone(w.spill), false
 		}
 	}
 	if w.pipe != (pipe{}) {
@@ -233,11 +262,9 @@ func (w *way) write(fd int) (int, error) {
 		w.held -= max(n, 0)
 		return n, err
 	}
-	n, err := unix.SendmsgN(fd, w.spill, nil, nil, unix.MSG_NOSIGNAL)
-	if n > 0 {
-		if w.spill = w.spill[n:]; len(w.spill) == 0 {
-			w.spill = nil
-		}
+	n, err := send(fd, w.spill)
+	if w.spill = w.spill[n:]; len(w.spill) == 0 {
+		w.spill, w.shared = nil, false
 	}
 	return n, err
 }
@@ -274,13 +301,26 @@ func (c *carriage) passEnd(i int) {
 	_ = unix.Shutdown(c.legs[1-i].fd.Sys, unix.SHUT_WR)
 }
 
-// fail ends the flow because leg i is broken.
+// fail ends the flow because leg i is broken, but only after what came from there
+// before: the answer of a server that then resets the upload it refuses may be
+// waiting while the upload meets the reset.
 func (c *carriage) fail(i int, err error) {
-	end := flow.DownstreamReset
-	if i == 1 {
-		end = flow.UpstreamReset
+	l := &c.legs[i]
+	if l.broken != nil {
+		return
 	}
-	c.finish(end, errText(err), -1)
+	l.broken, l.readable, l.writable = err, true, false
+	c.drop(1 - i)
+	l.again()
+}
+
+// drop throws away what way i holds.
+func (c *carriage) drop(i int) {
+	w := &c.ways[i]
+	if w.pipe != (pipe{}) {
+		c.path.pipes.recycle(w.pipe)
+	}
+	w.pipe, w.held, w.spill, w.shared = pipe{}, 0, nil, false
 }
 
 // finish closes both sockets and returns what is on loan. They are reset,
@@ -297,11 +337,7 @@ func (c *carriage) finish(end flow.End, detail string, orderly int) {
 			_ = unix.SetsockoptLinger(c.legs[i].fd.Sys, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 		}
 		c.path.loop.Close(c.legs[i].fd)
-		if w := &c.ways[i]; w.pipe != (pipe{}) {
-			c.path.pipes.recycle(w.pipe)
-			w.pipe = pipe{}
-		}
-		c.ways[i].spill = nil
+		c.drop(i)
 	}
 	c.over(end, detail)
 }
@@ -316,11 +352,15 @@ func splice(from, to, n int) (int, error) {
 	}
 }
 
-// socketError takes the error that an event has announced.
+// socketError takes the error that an event has announced. When something else
+// has taken it already, it is known there, or else as good as a reset.
 func socketError(fd poll.FD) error {
 	n, err := unix.GetsockoptInt(fd.Sys, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err == nil && n != 0 {
-		return unix.Errno(n)
+	if err == nil && n == 0 {
+		return unix.ECONNRESET
+	}
+	if err == nil {
+		err = unix.Errno(n)
 	}
 	return err
 }

@@ -1,0 +1,103 @@
+package relay
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestLittleIsCopiedAndMuchIsSpliced follows a direction from one to the other
+// and back.
+func TestLittleIsCopiedAndMuchIsSpliced(t *testing.T) {
+	r := newRig(t, 0, 0)
+	f := r.carry()
+	bulk := func() (yes bool) {
+		r.do(func() { yes = f.c.ways[0].bulk })
+		return yes
+	}
+	src, dst := newSource(1), newSource(1)
+	pass := func(n int) {
+		t.Helper()
+		parallel(t,
+			func() error { return transmit(f.client, src, n, n) },
+			func() error { return expect(f.server, dst, n) },
+		)
+	}
+	pass(100)
+	if bulk() {
+		t.Error("100 bytes count as much")
+	}
+	release := r.hold() // so that all is there when it looks
+	if err := transmit(f.client, src, 2*small, small); err != nil {
+		t.Error(err)
+	}
+	acknowledged(t, f.client)
+	release()
+	if err := expect(f.server, dst, 2*small); err != nil {
+		t.Error(err)
+	}
+	pass(100)
+	pass(100)
+	if bulk() {
+		t.Error("100 bytes count as much after many")
+	}
+	pass(1 << 20)
+}
+
+// TestBufferIsLeftToOthers stalls two flows that copy, one after the other: what
+// the first could not send must not be overwritten by the second.
+func TestBufferIsLeftToOthers(t *testing.T) {
+	const n = 1 << 20
+	r := newRig(t, 0, 8<<10)
+	flows := []*testFlow{r.carry(), r.carry(), r.carry()}
+	sent := make(chan error, len(flows))
+	for i, f := range flows {
+		go func() { sent <- transmit(f.client, newSource(byte(i)), n, 3000) }()
+		eventually(t, "a stall", func() bool {
+			held, spilled := f.stalled(0)
+			return held || spilled
+		})
+	}
+	r.do(func() {
+		for _, f := range flows {
+			if w := &f.c.ways[0]; w.shared {
+				t.Error("a stalled flow keeps the buffer that all share")
+			}
+		}
+	})
+	for i, f := range flows {
+		if err := expect(f.server, newSource(byte(i)), n); err != nil {
+			t.Error(err)
+		}
+	}
+	for range flows {
+		if err := <-sent; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestRawCallsReportErrors(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	buf := make([]byte, 8)
+	if n, err := receive(fds[0], buf); n != 0 || err != unix.EAGAIN {
+		t.Errorf("receive returns %d, %v; want 0, %v", n, err, unix.EAGAIN)
+	}
+	if n, err := send(fds[1], buf[:5]); n != 5 || err != nil {
+		t.Errorf("send returns %d, %v; want 5", n, err)
+	}
+	unix.Close(fds[1])
+	if n, err := receive(fds[0], buf); n != 5 || err != nil {
+		t.Errorf("receive returns %d, %v; want 5", n, err)
+	}
+	if n, err := receive(fds[0], buf); n != 0 || err != nil {
+		t.Errorf("receive returns %d, %v; want 0 at the end", n, err)
+	}
+	if n, err := send(fds[0], buf); n != 0 || err != unix.EPIPE {
+		t.Errorf("send returns %d, %v; want 0, %v", n, err, unix.EPIPE)
+	}
+}
