@@ -36,10 +36,7 @@ func receiveAll(c io.Reader, seed uint64, n int64) error {
 	if err := harness.Receive(c, seed, n); err != nil {
 		return err
 	}
-	if n, err := io.Copy(io.Discard, c); err != nil || n > 0 {
-		return fmt.Errorf("after the stream: %d bytes more, %w", n, err)
-	}
-	return nil
+	return harness.End(c)
 }
 
 func TestBulkBothWays(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"testing"
@@ -175,8 +174,7 @@ func TestTLS(t *testing.T) {
 		const n = 4 << 20
 		c := tls.Client(s.dial(t), client.ClientTLS(ca.SNI("api", "dc2")))
 		harness.All(t,
-			func() error { return errors.Join(harness.Send(c, 1, n, 16<<10), c.CloseWrite()) },
-			func() error { return receiveTLS(c, 2, n) },
+			func() error { return talkTLS(c, 1, 2, n) },
 			func() error { return serveTLS(s.server, server.ServerTLS(), n) })
 		first, second := s.gateways[0].Records(1)[0], s.gateways[1].Records(1)[0]
 		if first.Sent != second.Sent || first.Received != second.Received {
@@ -186,12 +184,11 @@ func TestTLS(t *testing.T) {
 	})
 }
 
-func receiveTLS(c *tls.Conn, seed uint64, n int64) error {
-	if err := harness.Receive(c, seed, n); err != nil {
-		return err
-	}
-	_, err := io.Copy(io.Discard, c)
-	return errors.Join(err, c.Close())
+// talkTLS sends and receives n bytes at once, each stream with its end.
+func talkTLS(c *tls.Conn, sends, receives uint64, n int64) error {
+	sent := make(chan error, 1)
+	go func() { sent <- errors.Join(harness.Send(c, sends, n, 16<<10), c.CloseWrite()) }()
+	return errors.Join(receiveAll(c, receives, n), <-sent, c.Close())
 }
 
 func serveTLS(l net.Listener, conf *tls.Config, n int64) error {
@@ -202,10 +199,7 @@ func serveTLS(l net.Listener, conf *tls.Config, n int64) error {
 	if err := raw.SetDeadline(time.Now().Add(harness.Patience)); err != nil {
 		return err
 	}
-	c := tls.Server(raw, conf)
-	sent := make(chan error, 1)
-	go func() { sent <- errors.Join(harness.Send(c, 2, n, 16<<10), c.CloseWrite()) }()
-	return errors.Join(receiveTLS(c, 1, n), <-sent)
+	return talkTLS(tls.Server(raw, conf), 2, 1, n)
 }
 
 // TestTakeOver starts a second gateway on the address of the first, which then

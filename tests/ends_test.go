@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"os/exec"
 	"syscall"
 	"testing"
 
@@ -180,21 +178,16 @@ func TestProcessGone(t *testing.T) {
 	})
 	t.Run("server", func(t *testing.T) {
 		eachPath(t, []layout{oneHop}, func(t *testing.T, s *site) {
-			cmd := role("serve", s.addr(s.NS("server"), serverPort+1))
-			harness.Must(t, s.NS("server").Start(cmd))
-			t.Cleanup(func() { _ = killed(cmd) })
+			cmd := s.startServer(t, serverPort+1)
 			g := s.gateways[0]
 			g.SetRoutes(harness.Routes{serverName: {s.addr(s.NS("server"), serverPort+1)}})
 			harness.Eventually(t, "the table with the other server", func() bool {
 				return g.Metric("sluice_table_version") > 1
 			})
-			var c *net.TCPConn
-			harness.Eventually(t, "the server's echo", func() bool {
-				c = s.dial(t)
-				_, err := c.Write(s.hello)
-				harness.Must(t, err)
-				return harness.ReceiveBytes(c, s.hello) == nil
-			})
+			c := s.dial(t)
+			_, err := c.Write(s.hello)
+			harness.Must(t, err)
+			harness.Must(t, harness.ReceiveBytes(c, s.hello))
 			harness.Must(t, killed(cmd))
 			if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("the server's death is seen as %v", err)
@@ -202,12 +195,4 @@ func TestProcessGone(t *testing.T) {
 			c.Close()
 		})
 	})
-}
-
-func killed(cmd *exec.Cmd) error {
-	if err := cmd.Process.Kill(); err != nil {
-		return err
-	}
-	_ = cmd.Wait() // tells of the kill
-	return nil
 }

@@ -3,7 +3,6 @@ package tests
 import (
 	"bufio"
 	"fmt"
-	"os/exec"
 	"strconv"
 	"testing"
 
@@ -17,9 +16,7 @@ func TestIdleFlows(t *testing.T) {
 	labtest.NeedRoot(t)
 	s := newSite(t, oneHop)
 	s.server.Close() // its port is taken over by a process with room for the flows
-	server := role("serve", s.addr(s.NS("server"), serverPort))
-	harness.Must(t, s.NS("server").Start(server))
-	t.Cleanup(func() { _ = killed(server) })
+	s.startServer(t, serverPort)
 
 	g := s.gateways[0]
 	// Once to and fro, so that what is there for all flows is there already.
@@ -65,12 +62,6 @@ func (s *site) hold(t *testing.T, flows int) (release func()) {
 		t.Fatalf("the clients' process: %q, %v; %v", line, err, ended())
 	}
 	return func() { harness.Must(t, describe(ended(), "the clients' process")) }
-}
-
-func killUnlessEnded(cmd *exec.Cmd) {
-	if cmd.ProcessState == nil {
-		_ = killed(cmd)
-	}
 }
 
 func describe(err error, what string) error {

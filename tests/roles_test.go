@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 
 	"sluice/tests/harness"
@@ -25,6 +27,36 @@ func role(name string, args ...string) *exec.Cmd {
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
+}
+
+// startServer runs the part of a server in a process of its own, and returns when
+// that listens.
+func (s *site) startServer(t *testing.T, port uint16) *exec.Cmd {
+	t.Helper()
+	ns := s.NS("server")
+	cmd := role("serve", s.addr(ns, port))
+	out, err := cmd.StdoutPipe()
+	harness.Must(t, err)
+	harness.Must(t, ns.Start(cmd))
+	t.Cleanup(func() { killUnlessEnded(cmd) })
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "serving\n" {
+		t.Fatalf("the server's process: %q, %v", line, err)
+	}
+	return cmd
+}
+
+func killed(cmd *exec.Cmd) error {
+	if err := cmd.Process.Kill(); err != nil {
+		return err
+	}
+	_ = cmd.Wait() // tells of the kill
+	return nil
+}
+
+func killUnlessEnded(cmd *exec.Cmd) {
+	if cmd.ProcessState == nil {
+		_ = killed(cmd)
+	}
 }
 
 // play is the whole life of such a process; it returns its exit status.
@@ -87,12 +119,14 @@ func (waitingInput) Read(b []byte) (int, error) {
 	return os.Stdin.Read(b)
 }
 
-// serve echoes on addr until it is killed.
+// serve echoes on addr until it is killed. It says on standard output when it
+// listens.
 func serve(addr string) error {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
+	fmt.Println("serving")
 	for {
 		c, err := l.Accept()
 		if err != nil {

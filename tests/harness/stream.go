@@ -59,7 +59,7 @@ func sameHash(want, got hash.Hash) error {
 }
 
 // End reads on and expects the orderly end of the stream.
-func End(c net.Conn) error {
+func End(c io.Reader) error {
 	n, err := io.Copy(io.Discard, c)
 	if err != nil {
 		return fmt.Errorf("expected the end of the stream, got %w", err)
