@@ -20,7 +20,6 @@ package relay
 
 import (
 	"bytes"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -287,61 +286,6 @@ func (c *carriage) evacuate(w *way) {
 	w.pipe = pipe{}
 }
 
-// passEnd passes on the end of way i, all before it being in the destination's
-// queue, and ends the flow when both ways have ended.
-func (c *carriage) passEnd(i int) {
-	w := &c.ways[i]
-	w.shut = true
-	if c.ways[1-i].shut {
-		// The first to end is the one that closed the flow.
-		c.finish(flow.Closed, [2]string{"by upstream", "by downstream"}[i], i)
-		return
-	}
-	// It fails only when the destination is reset already: its own event tells.
-	_ = unix.Shutdown(c.legs[1-i].fd.Sys, unix.SHUT_WR)
-}
-
-// fail ends the flow because leg i is broken, but only after what came from there
-// before: the answer of a server that then resets the upload it refuses may be
-// waiting while the upload meets the reset.
-func (c *carriage) fail(i int, err error) {
-	l := &c.legs[i]
-	if l.broken != nil {
-		return
-	}
-	l.broken, l.readable, l.writable = err, true, false
-	c.drop(1 - i)
-	l.again()
-}
-
-// drop throws away what way i holds.
-func (c *carriage) drop(i int) {
-	w := &c.ways[i]
-	if w.pipe != (pipe{}) {
-		c.path.pipes.recycle(w.pipe)
-	}
-	w.pipe, w.held, w.spill, w.shared = pipe{}, 0, nil, false
-}
-
-// finish closes both sockets and returns what is on loan. They are reset,
-// except at an orderly end, when orderly is the way that ended last: its
-// destination learns that end by the close.
-func (c *carriage) finish(end flow.End, detail string, orderly int) {
-	if c.ended {
-		return
-	}
-	c.ended = true
-	for i := range c.legs {
-		if orderly < 0 {
-			// Zero linger makes close send a reset.
-			_ = unix.SetsockoptLinger(c.legs[i].fd.Sys, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-		}
-		c.path.loop.Close(c.legs[i].fd)
-		c.drop(i)
-	}
-	c.over(end, detail)
-}
-
 // splice moves up to n bytes from one descriptor to another, one of them a pipe.
 func splice(from, to, n int) (int, error) {
 	for {
@@ -350,29 +294,4 @@ func splice(from, to, n int) (int, error) {
 			return int(moved), err
 		}
 	}
-}
-
-// socketError takes the error that an event has announced. When something else
-// has taken it already, it is known there, or else as good as a reset.
-func socketError(fd poll.FD) error {
-	n, err := unix.GetsockoptInt(fd.Sys, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err == nil && n == 0 {
-		return unix.ECONNRESET
-	}
-	if err == nil {
-		err = unix.Errno(n)
-	}
-	return err
-}
-
-// errText is the system's word for an error of a peer, for the log.
-func errText(err error) string {
-	var errno unix.Errno
-	if errors.As(err, &errno) {
-		return errno.Error()
-	}
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }
