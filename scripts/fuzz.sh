@@ -8,6 +8,6 @@ grep -rl --include='*_test.go' '^func Fuzz' userspace cmd scripts tests | xargs 
   while read -r dir; do
     grep -rhoP --include='*_test.go' '^func \KFuzz\w+' "$dir" | sort -u | while read -r target; do
       echo "== $dir $target"
-      go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "./$dir" </dev/null
+      go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 10x "./$dir" </dev/null
     done
   done
