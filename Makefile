@@ -21,6 +21,10 @@ build: ## build bin/sluice, a static binary
 packages: ## install the Debian packages that demo and tests use (root)
 	@scripts/packages.sh
 
+.PHONY: consul
+consul: ## find the Consul that tests use: CONSUL_BIN, PATH, or one built into a cache (minutes, once)
+	@$(GO) run ./scripts/consul/program
+
 .PHONY: demo
 demo: export KEEP := $(KEEP)
 demo: packages build ## two gateways, a client and a server in namespaces: the main job, shown (root; KEEP=1 leaves it up)
@@ -31,7 +35,7 @@ demo-down: ## remove what "make demo KEEP=1" left (root)
 	@$(GO) run ./scripts/demo -down
 
 .PHONY: test
-test: packages lint ## lint, and run every test, those in network namespaces too, also with the race detector (root)
+test: packages lint consul ## lint, and run every test, those in network namespaces too, also with the race detector (root)
 	$(GO) test -count=1 -timeout 20m ./...
 	$(MAKE) race
 
