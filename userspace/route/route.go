@@ -10,6 +10,10 @@ import (
 	"time"
 )
 
+// RefuseTerminated is the reason on the routes of http services that are exported
+// to a peer: for these alone Consul wants its gateway to be an end of TLS.
+const RefuseTerminated = "Consul has gateways decrypt http services exported to peers, and Sluice never decrypts; export it as tcp"
+
 // Route leads one server name, exact or wildcard, to a cluster.
 type Route struct {
 	Name    string // lower case, no trailing dot: "web.default.dc1.internal.x.consul", "*.dc2.internal.x.consul", or "*" for any

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/userspace/loss"
 	"sluice/userspace/route"
 )
 
@@ -13,7 +14,7 @@ type compiler struct {
 	*mesh
 	table   *route.Table // the last one, nil before the first
 	builder *route.Builder
-	loss    losses
+	loss    *loss.Guard
 
 	heard   bool                           // an agent has told of clusters and listeners
 	whole   bool                           // a table of this mesh was made
@@ -28,7 +29,7 @@ func newCompiler(m *mesh, last *route.Table, times timing) *compiler {
 		mesh:    m,
 		table:   last,
 		builder: route.NewBuilder(last, "xds"),
-		loss:    newLosses(m.log, times),
+		loss:    loss.New("xds", m.log, times.settle, times.hold),
 		present: map[string]struct{}{},
 		linger:  map[string]map[string]struct{}{},
 		warm:    times.warm,
@@ -88,17 +89,17 @@ func (c *compiler) compileClusters(now time.Time) {
 			lost = append(lost, name)
 			continue
 		}
-		c.loss.returned(name, now)
+		c.loss.Returned(name, now)
 		c.setTable(name, want)
 	}
-	for _, name := range c.loss.judge(c.table, lost, now) {
+	for _, name := range c.loss.Judge(c.table, lost, now) {
 		c.setTable(name, c.content(name))
 	}
 }
 
 // recall has the kept clusters judged again.
 func (c *compiler) recall() {
-	for name := range c.loss.kept {
+	for _, name := range c.loss.Kept() {
 		c.changed[name] = struct{}{}
 	}
 }
@@ -167,7 +168,7 @@ func (c *compiler) compileRoute(name string) {
 		c.log.Warn("xds: server name that cannot be used: left out", "err", err)
 	}
 	if was := c.routeInTable(name); want == nil && was != nil {
-		if _, kept := c.loss.kept[was.Cluster]; kept {
+		if c.loss.Keeps(was.Cluster) {
 			if c.linger[was.Cluster] == nil {
 				c.linger[was.Cluster] = map[string]struct{}{}
 			}
@@ -232,7 +233,7 @@ func (c *compiler) routeOfCluster(name string) *route.Route {
 // due is when there will be something to compile though nothing more is heard, and
 // zero for never.
 func (c *compiler) due() time.Time {
-	at := c.loss.due()
+	at := c.loss.Due()
 	for _, since := range c.waiting {
 		at = earlier(at, since.Add(c.warm))
 	}

@@ -90,7 +90,7 @@ func TestIncremental(t *testing.T) {
 	for seed := range uint64(60) {
 		w := newWorld(seed)
 		p := newPlay(t, nil)
-		p.loss.hold = time.Nanosecond
+		p.loss.Hold = time.Nanosecond
 		p.begin()
 		w.put(listenerType, "l", gatewayListener(t, "l"))
 		for range 40 {
@@ -107,7 +107,7 @@ func TestIncremental(t *testing.T) {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 		}
-		p.loss.settling = false
+		p.loss.Begin(true)
 		// A service that is not half of all lets the kept ones go.
 		for range 2 {
 			p.have("one.y", "two.y", "three.y", "four.y", "five.y", "six.y", "seven.y", "eight.y", "nine.y", "ten.y", "a.y", "b.y", "c.y", "d.y")
@@ -116,12 +116,12 @@ func TestIncremental(t *testing.T) {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 		}
-		if len(p.loss.kept) > 0 || len(p.changed) > 0 || len(p.waiting) > 0 {
-			t.Fatalf("seed %d: left over: kept %v, changed %v, waiting %v", seed, p.loss.kept, p.changed, p.waiting)
+		if len(p.loss.Kept()) > 0 || len(p.changed) > 0 || len(p.waiting) > 0 {
+			t.Fatalf("seed %d: left over: kept %v, changed %v, waiting %v", seed, p.loss.Kept(), p.changed, p.waiting)
 		}
 
 		fresh := newPlay(t, nil)
-		fresh.loss.begin(true)
+		fresh.loss.Begin(true)
 		for _, kind := range subscribed {
 			for _, name := range slices.Sorted(maps.Keys(w.has[kind])) {
 				fresh.told(kind, w.has[kind][name])

@@ -60,7 +60,7 @@ func TestConsul(t *testing.T) {
 	for _, file := range files {
 		t.Run(file, func(t *testing.T) {
 			p := newPlay(t, nil)
-			p.loss.begin(true)
+			p.loss.Begin(true)
 			for kind, resources := range captured(t, file) {
 				p.take(&discoveryv3.DeltaDiscoveryResponse{TypeUrl: kind, Resources: resources}, p.now)
 			}

@@ -9,7 +9,6 @@
 //	explain.go  what is probably wrong when a stream fails or stays silent
 //	mesh.go     the resources as they are now, and what of them changed
 //	compile.go  from the resources to the table, by what changed
-//	loss.go     what may leave the table, and when
 //	cluster.go, endpoint.go, listener.go, translator.go
 //	            one resource to its part of the table
 //
@@ -29,27 +28,9 @@
 //
 // # What may leave the table
 //
-// The agent says in the same words that a service was deregistered, and that it has
-// just restarted and has not asked the servers yet, or that the servers lost their
-// state, or that the token lost its right to see services. Nothing in xDS tells them
-// apart, so this package goes by when and how much:
-//
-//   - On a stream that has settled, a service that leaves does so at once, and so do
-//     several that are fewer than half.
-//   - A stream settles a few seconds after its first answers (Options.Settle), and as
-//     long after the last time that something missing came back. What leaves before
-//     is kept until then. A restarted agent answers in parts, and the rest follows
-//     within a second or so. The first stream of all, without Options.Last, has no
-//     table to lose and counts as settled.
-//   - Half of all services at once, and at least two, are not one that was
-//     deregistered. They are kept until they come back or Options.Hold is over. All
-//     services at once are kept until some service is there again.
-//
-// A service has left when its cluster is gone or has no endpoint any more; its
-// subsets count with it. Where some endpoints of a cluster remain, those are the
-// truth. What is kept is as it was, health included, and is named in the log and
-// counted in Status. A flow that goes to an address that someone else has now
-// cannot reach the wrong service: its client checks the certificate.
+// What the agent takes away leaves by the rules of package loss: Consul is away while
+// there is no stream, and has answered when a new one has given its first answers.
+// What is kept is counted in Status.
 //
 // While there is no stream, the table stays as it is. Options.Last begins with the
 // table of an earlier process by the same rules.

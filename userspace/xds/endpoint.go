@@ -29,7 +29,7 @@ func (t *translator) endpoints(a *endpointv3.ClusterLoadAssignment) []route.Endp
 	}
 	var first []route.Endpoint
 	for p := uint32(0); p <= last && p < 128; p++ { // Envoy's limit of priorities
-		level := merge(levels[p])
+		level := route.Merge(levels[p])
 		for i := range level {
 			if level[i].Health != route.Critical {
 				return level
@@ -102,25 +102,4 @@ func socketAddress(a *corev3.Address) (host string, port uint16, err error) {
 		return "", 0, fmt.Errorf("%s: port %d", s.GetAddress(), s.GetPortValue())
 	}
 	return s.GetAddress(), uint16(s.GetPortValue()), nil
-}
-
-// merge makes one endpoint of those at the same address, which are instances that
-// share a sidecar: it has the best health of them, and of those so healthy the
-// largest weight. The order does not matter, so the agent's is of no consequence.
-func merge(all []route.Endpoint) []route.Endpoint {
-	at := make(map[string]int, len(all))
-	out := all[:0]
-	for _, e := range all {
-		i, twice := at[e.String()]
-		switch {
-		case !twice:
-			at[e.String()] = len(out)
-			out = append(out, e)
-		case e.Health < out[i].Health:
-			out[i] = e
-		case e.Health == out[i].Health:
-			out[i].Weight = max(out[i].Weight, e.Weight)
-		}
-	}
-	return out
 }

@@ -8,11 +8,9 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
-)
 
-// RefuseTerminated is the reason on the routes of http services that are exported
-// to a peer: for these alone the agent wants its gateway to be an end of TLS.
-const RefuseTerminated = "Consul has gateways decrypt http services exported to peers, and Sluice never decrypts; export it as tcp"
+	"sluice/userspace/route"
+)
 
 const (
 	tcpProxyFilter   = "envoy.filters.network.tcp_proxy"
@@ -113,7 +111,7 @@ func (t *translator) match(listener string, m *listenerv3.FilterChainMatch) ([]s
 func (t *translator) target(listener string, c *listenerv3.FilterChain) target {
 	t.unsupported(c, listener, "filter_chain_match", "filters", "transport_socket", "name", "metadata", "transport_socket_connect_timeout")
 	if c.GetTransportSocket() != nil {
-		return target{refuse: RefuseTerminated}
+		return target{refuse: route.RefuseTerminated}
 	}
 	var out target
 	proxied := false

@@ -38,10 +38,10 @@ func newPlay(t testing.TB, last *route.Table) *play {
 // begin is a new stream that has given its first answers, with the listener.
 func (p *play) begin() {
 	p.t.Helper()
-	p.loss.begin(p.table == nil)
+	p.loss.Begin(p.table == nil)
 	p.told(listenerType, gatewayListener(p.t, "l"))
 	p.heard = true
-	p.loss.answered(p.now)
+	p.loss.Answered(p.now)
 }
 
 func (p *play) told(kind string, content ...any) {
@@ -166,7 +166,7 @@ func TestRestartedAgent(t *testing.T) {
 	p.routes("a.x", "b.x", "c.x", "d.x", "e.x")
 	p.after(time.Hour)
 
-	p.loss.begin(false) // no first answers yet
+	p.loss.Begin(false) // no first answers yet
 	p.gone("a.x", "b.x", "c.x")
 	p.routes("a.x", "b.x", "c.x", "d.x", "e.x")
 	if at := p.due(); !at.IsZero() {
@@ -184,8 +184,8 @@ func TestRestartedAgent(t *testing.T) {
 	p.routes("a.x", "b.x", "d.x", "e.x")
 	p.gone("d.x") // at once again
 	p.routes("a.x", "b.x", "e.x")
-	if len(p.loss.kept) > 0 || !strings.Contains(p.log.String(), "kept until it has settled") {
-		t.Errorf("kept %v, log:\n%s", p.loss.kept, p.log)
+	if len(p.loss.Kept()) > 0 || !strings.Contains(p.log.String(), "kept until it has settled") {
+		t.Errorf("kept %v, log:\n%s", p.loss.Kept(), p.log)
 	}
 }
 
@@ -215,8 +215,8 @@ func TestHalfIsLost(t *testing.T) {
 		p.routes("a.x", "b.x", "c.x", "d.x", "e.x")
 		p.dueIn(testHold - time.Minute)
 		p.routes("a.x", "d.x", "e.x")
-		if at := p.due(); !at.IsZero() || len(p.loss.kept) > 0 {
-			t.Errorf("due %v, kept %v", at, p.loss.kept)
+		if at := p.due(); !at.IsZero() || len(p.loss.Kept()) > 0 {
+			t.Errorf("due %v, kept %v", at, p.loss.Kept())
 		}
 	}
 }
@@ -322,20 +322,6 @@ func TestNoListener(t *testing.T) {
 	p.routes("a.x", "b.x")
 	p.told(listenerType, "l")
 	p.routes("a.x", "b.x")
-}
-
-func TestServices(t *testing.T) {
-	for _, test := range []struct {
-		names string
-		want  int
-	}{
-		{"", 0}, {"a.x", 1}, {"a.x b.x", 2}, {"a.x v1.a.x v2.a.x exported~a.x exported~v1.a.x", 1}, {"v1.a.x v2.a.x", 2},
-		{"server.dc1.consul n1.server.dc1.consul", 1}, {"~ . .. a", 3},
-	} {
-		if got := services(strings.Fields(test.names)); got != test.want {
-			t.Errorf("%q: %d services, want %d", test.names, got, test.want)
-		}
-	}
 }
 
 // TestRestartEmpty is the whole way: an agent that comes back with nothing.

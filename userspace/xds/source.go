@@ -128,7 +128,7 @@ func (r *running) flush(now time.Time) {
 		r.publish(t)
 	}
 	r.update(func(s *Status) {
-		s.Kept = len(c.loss.kept)
+		s.Kept = len(c.loss.Kept())
 		s.Listeners = c.bound()
 	})
 }

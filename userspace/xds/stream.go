@@ -85,7 +85,7 @@ func (r *running) stream(ctx context.Context) (answered bool, err error) {
 		defer close(done)
 		ended <- receive(ctx, x.ads, answers)
 	}()
-	r.compiler.loss.begin(r.compiler.table == nil)
+	r.compiler.loss.Begin(r.compiler.table == nil)
 	err = x.loop(ctx, answers, ended)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
@@ -238,7 +238,7 @@ func (x *stream) take(a *discoveryv3.DeltaDiscoveryResponse, now time.Time) erro
 // answer notes that the stream works.
 func (x *stream) answer(now time.Time) {
 	x.answered = true
-	x.compiler.loss.answered(now)
+	x.compiler.loss.Answered(now)
 	x.compiler.heard = true
 	x.update(func(s *Status) {
 		if !s.Connected {

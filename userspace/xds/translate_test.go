@@ -208,7 +208,7 @@ func TestListener(t *testing.T) {
 		{"by cluster", bySNI(t), []chain{{[]string{"*"}, target{sni: true}}}, ""},
 		{"by cluster with a name", match(web, sni, proxyTo(t, "left out")), []chain{{[]string{"web.x"}, target{sni: true}}}, ""},
 		{"tls", match(&listenerv3.FilterChainMatch{TransportProtocol: "tls"}, proxyTo(t, "c")), []chain{{[]string{"*"}, target{cluster: "c"}}}, ""},
-		{"terminated", terminated, []chain{{[]string{"web.x"}, target{refuse: RefuseTerminated}}}, ""},
+		{"terminated", terminated, []chain{{[]string{"web.x"}, target{refuse: route.RefuseTerminated}}}, ""},
 		{"http", match(web, filter(t, "envoy.filters.network.http_connection_manager", &hcmv3.HttpConnectionManager{})),
 			[]chain{{[]string{"web.x"}, target{refuse: "its filter chain has envoy.filters.network.http_connection_manager, which Sluice does not know"}}}, "filter not known"},
 		{"guarded", match(web, rbac, proxyTo(t, "c")),

@@ -1,0 +1,120 @@
+package loss
+
+import (
+	"bytes"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/userspace/route"
+)
+
+func TestServices(t *testing.T) {
+	for _, test := range []struct {
+		names string
+		want  int
+	}{
+		{"", 0}, {"a.x", 1}, {"a.x b.x", 2}, {"a.x v1.a.x v2.a.x exported~a.x exported~v1.a.x", 1}, {"v1.a.x v2.a.x", 2},
+		{"server.dc1.consul n1.server.dc1.consul", 1}, {"~ . .. a", 3},
+	} {
+		if got := services(strings.Fields(test.names)); got != test.want {
+			t.Errorf("%q: %d services, want %d", test.names, got, test.want)
+		}
+	}
+}
+
+
+// play is a guard with a table of some services and a clock of its own.
+type play struct {
+	*Guard
+	t     *testing.T
+	log   bytes.Buffer
+	table *route.Table
+	now   time.Time
+}
+
+const (
+	settle = 5 * time.Second
+	hold   = time.Minute
+)
+
+func newPlay(t *testing.T, names ...string) *play {
+	p := &play{t: t, now: time.Now()}
+	p.Guard = New("test", slog.New(slog.NewTextHandler(&p.log, nil)), settle, hold)
+	b := route.NewBuilder(nil, "test")
+	for _, name := range names {
+		err := b.PutCluster(&route.Cluster{Name: name, Endpoints: []route.Endpoint{{Addrs: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:80")}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	table, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.table = table
+	return p
+}
+
+// leave has clusters be lost, and wants these of them to leave.
+func (p *play) leave(lost string, want string) {
+	p.t.Helper()
+	got := p.Judge(p.table, strings.Fields(lost), p.now)
+	slices.Sort(got)
+	if s := strings.Join(got, " "); s != want {
+		p.t.Errorf("of %q leave %q, want %q", lost, s, want)
+	}
+}
+
+func TestOneLeavesAtOnce(t *testing.T) {
+	p := newPlay(t, "a.x", "v1.a.x", "b.x", "c.x")
+	p.Begin(true)
+	p.Answered(p.now)
+	p.leave("a.x v1.a.x", "a.x v1.a.x")
+	if kept := p.Kept(); len(kept) > 0 {
+		t.Errorf("kept %v", kept)
+	}
+}
+
+func TestHalfIsHeld(t *testing.T) {
+	p := newPlay(t, "a.x", "b.x", "c.x", "d.x")
+	p.leave("a.x b.x", "")
+	if !p.Keeps("a.x") || p.Keeps("c.x") || !p.Due().Equal(p.now.Add(hold)) {
+		t.Errorf("kept %v until %v", p.Kept(), p.Due())
+	}
+	if !strings.Contains(p.log.String(), "test: Consul lost half") {
+		t.Errorf("log:\n%s", &p.log)
+	}
+	p.now = p.now.Add(hold / 2)
+	p.Returned("a.x", p.now)
+	p.leave("b.x", "")
+	p.now = p.now.Add(hold / 2)
+	p.leave("b.x", "b.x")
+}
+
+func TestAllAreHeld(t *testing.T) {
+	p := newPlay(t, "a.x", "b.x")
+	p.leave("a.x b.x", "")
+	p.now = p.now.Add(100 * hold)
+	p.leave("a.x b.x", "")
+	if at := p.Due(); !at.IsZero() {
+		t.Errorf("due %v", at)
+	}
+}
+
+func TestAfterAway(t *testing.T) {
+	p := newPlay(t, "a.x", "b.x", "c.x", "d.x", "e.x")
+	p.Begin(false)
+	p.leave("a.x", "") // not answered yet
+	p.Answered(p.now)
+	p.leave("a.x b.x", "")
+	p.now = p.now.Add(settle / 2)
+	p.Returned("b.x", p.now) // so there may be more to come
+	p.now = p.now.Add(settle / 2)
+	p.leave("a.x", "")
+	p.now = p.now.Add(settle / 2)
+	p.leave("a.x", "a.x")
+}
