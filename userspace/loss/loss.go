@@ -25,6 +25,7 @@
 package loss
 
 import (
+	"iter"
 	"log/slog"
 	"maps"
 	"slices"
@@ -169,30 +170,32 @@ func (l *Guard) Due() time.Time {
 // extent tells whether the lost clusters are at least two services and half of
 // those with endpoints in the table, and whether they are all.
 func extent(t *route.Table, lost []string) (mass, all bool) {
-	gone := services(lost)
+	among := make(map[string]bool, len(lost))
+	for _, name := range lost {
+		among[name] = true
+	}
+	if services(among, slices.Values(lost)) < 2 {
+		return false, false // as it mostly is, without a look at the whole table
+	}
+	for c := range t.Clusters() {
+		if len(c.Endpoints) > 0 {
+			among[c.Name] = true
+		}
+	}
+	gone := services(among, slices.Values(lost))
 	if gone < 2 {
 		return false, false
 	}
-	var names []string
-	for c := range t.Clusters() {
-		if len(c.Endpoints) > 0 {
-			names = append(names, c.Name)
-		}
-	}
-	total := services(names)
+	total := services(among, maps.Keys(among))
 	return 2*gone >= total, gone >= total
 }
 
-// services counts the clusters that are not a part of another one among them, as
+// services counts the clusters that are not a part of another one among all, as
 // "v1.web.default.dc1.internal.x" and "exported~web.default.dc1.internal.x" are of
 // "web.default.dc1.internal.x".
-func services(names []string) int {
-	among := make(map[string]bool, len(names))
-	for _, name := range names {
-		among[name] = true
-	}
+func services(among map[string]bool, names iter.Seq[string]) int {
 	n := 0
-	for _, name := range names {
+	for name := range names {
 		if !partOf(among, name) {
 			n++
 		}

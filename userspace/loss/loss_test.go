@@ -3,6 +3,7 @@ package loss
 import (
 	"bytes"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -20,12 +21,15 @@ func TestServices(t *testing.T) {
 		{"", 0}, {"a.x", 1}, {"a.x b.x", 2}, {"a.x v1.a.x v2.a.x exported~a.x exported~v1.a.x", 1}, {"v1.a.x v2.a.x", 2},
 		{"server.dc1.consul n1.server.dc1.consul", 1}, {"~ . .. a", 3},
 	} {
-		if got := services(strings.Fields(test.names)); got != test.want {
+		among := map[string]bool{}
+		for _, name := range strings.Fields(test.names) {
+			among[name] = true
+		}
+		if got := services(among, maps.Keys(among)); got != test.want {
 			t.Errorf("%q: %d services, want %d", test.names, got, test.want)
 		}
 	}
 }
-
 
 // play is a guard with a table of some services and a clock of its own.
 type play struct {
@@ -77,6 +81,12 @@ func TestOneLeavesAtOnce(t *testing.T) {
 	if kept := p.Kept(); len(kept) > 0 {
 		t.Errorf("kept %v", kept)
 	}
+}
+
+// TestSubsetsLeaveAtOnce: a resolver that goes takes its subsets, which are no services.
+func TestSubsetsLeaveAtOnce(t *testing.T) {
+	p := newPlay(t, "a.x", "b.x", "v1.a.x", "v2.a.x", "v3.a.x", "exported~a.x")
+	p.leave("v1.a.x v2.a.x v3.a.x exported~a.x", "exported~a.x v1.a.x v2.a.x v3.a.x")
 }
 
 func TestHalfIsHeld(t *testing.T) {
