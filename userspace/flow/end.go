@@ -42,9 +42,10 @@ const (
 	UpstreamReset   // the endpoint reset, or was lost
 	IdleTimeout
 	LifetimeOver
-	DrainTimeout // cut by the end of a drain
-	Killed       // by an operator
-	PathError    // the path itself failed; Detail says how
+	DrainTimeout    // cut by the end of a drain
+	EndpointRemoved // its endpoint left the table
+	Killed          // by an operator
+	PathError       // the path itself failed; Detail says how
 
 	ends // their number
 )
@@ -77,6 +78,7 @@ var endNames = [ends]string{
 	IdleTimeout:     "idle_timeout",
 	LifetimeOver:    "lifetime_over",
 	DrainTimeout:    "drain_timeout",
+	EndpointRemoved: "endpoint_removed",
 	Killed:          "killed",
 	PathError:       "path_error",
 }

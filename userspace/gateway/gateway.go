@@ -48,6 +48,7 @@ type Config struct {
 	ConnectAttempts int           // endpoints to try; at least 1
 	IdleTimeout     time.Duration // without a byte either way
 	MaxLifetime     time.Duration // of a flow
+	RemovedGrace    time.Duration // for flows to endpoints that left the table
 
 	Socket    SocketOptions  // on both legs
 	ProxyFrom []netip.Prefix // peers that must begin with a PROXY header
