@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -32,7 +33,8 @@ type agent struct {
 	set     *settings
 	log     *slog.Logger
 	store   route.Store
-	source  *static.Source
+	source  source
+	mesh    *mesh          // nil: without Consul
 	access  *accesslog.Log // nil: off
 	metrics *metrics.Metrics
 	server  *metrics.Server                 // nil: off
@@ -48,22 +50,29 @@ var (
 // flushTime bounds what is done for the logs and metrics after the last flow.
 const flushTime = 5 * time.Second
 
+// source is where tables come from.
+type source interface {
+	// Run publishes tables until the context is done. It fails when there can be none.
+	Run(ctx context.Context, publish func(*route.Table)) error
+}
+
 // newAgent makes the parts that can fail for reasons of the command line. The
 // address to listen on is bound last, when everything else is well.
 func newAgent(set *settings, env environment) (*agent, error) {
 	a := &agent{set: set, log: newLogger(env.stderr, set)}
 	a.state.Store(&errStarting)
-	a.source = static.New(set.routes, pathNames...)
-	a.source.Log = a.log
 	a.metrics = metrics.New(metrics.Sources{
 		Version:       version,
 		Active:        a.active,
 		Bytes:         a.bytes,
 		Table:         func() (*route.Table, time.Duration) { return a.store.Load(), a.store.Age() },
+		Source:        a.sourceStatus,
 		AccessDropped: a.accessDropped,
 		Unready:       a.unready,
 	})
-	a.source.OnReload = a.metrics.Reloaded
+	if err := a.openSource(); err != nil {
+		return nil, err
+	}
 	if set.accessLog != "off" {
 		var err error
 		if a.access, err = accesslog.Open(set.accessLog, set.logFormat, a.log); err != nil {
@@ -71,6 +80,20 @@ func newAgent(set *settings, env environment) (*agent, error) {
 		}
 	}
 	return a, nil
+}
+
+func (a *agent) openSource() error {
+	if a.set.routes == "" {
+		var err error
+		a.mesh, err = newMesh(a.set, a.log)
+		a.source = a.mesh
+		return err
+	}
+	file := static.New(a.set.routes, pathNames...)
+	file.Log = a.log
+	file.OnReload = a.metrics.Reloaded
+	a.source = file
+	return nil
 }
 
 func newLogger(w io.Writer, set *settings) *slog.Logger {
@@ -114,6 +137,9 @@ func (a *agent) serve(ctx context.Context, sourceErr <-chan error, signals <-cha
 	ended := make(chan error, 1)
 	go func() { ended <- g.Run() }()
 	a.ready()
+	if a.mesh != nil {
+		a.mesh.attend(ctx)
+	}
 
 	drain, stop := context.WithCancel(ctx)
 	defer stop()
@@ -148,6 +174,9 @@ func (a *agent) startSource(ctx context.Context, first chan<- struct{}) <-chan e
 	var once sync.Once
 	resolver := dns.New(dns.Options{Server: a.set.dnsServer, Log: a.log}, func(t *route.Table) {
 		delta := a.store.Swap(t)
+		if g := a.gateway.Load(); g != nil {
+			g.Follow(delta)
+		}
 		a.log.Info("new table", "table", t.String(), "change", delta.String())
 		once.Do(func() { close(first) })
 	})
@@ -180,7 +209,9 @@ func (a *agent) listen() (*gateway.Gateway, error) {
 	if a.set.gateway.SharePorts {
 		a.checkMigration()
 	}
-	g, err := gateway.New(a.set.gateway, gateway.Parts{
+	cfg := a.set.gateway
+	cfg.Listen = a.listeners()
+	g, err := gateway.New(cfg, gateway.Parts{
 		Table:    &a.store,
 		Gate:     gate,
 		Observer: observer{a.metrics, a.access},
@@ -192,6 +223,20 @@ func (a *agent) listen() (*gateway.Gateway, error) {
 	}
 	a.gateway.Store(g)
 	return g, nil
+}
+
+// listeners are the addresses to listen on.
+func (a *agent) listeners() []netip.AddrPort {
+	if a.mesh != nil {
+		return a.mesh.listeners()
+	}
+	if len(a.set.gateway.Listen) > 0 {
+		return a.set.gateway.Listen
+	}
+	return []netip.AddrPort{
+		netip.AddrPortFrom(netip.IPv4Unspecified(), 8443),
+		netip.AddrPortFrom(netip.IPv6Unspecified(), 8443),
+	}
 }
 
 // checkMigration warns when the kernel does not hand what waits at a listener that
@@ -218,13 +263,15 @@ func (a *agent) paths(loop *poll.Loop) ([]gateway.Path, error) {
 func (a *agent) ready() {
 	a.state.Store(nil)
 	a.log.Info("ready", "version", version, "listeners", a.gateway.Load().Addrs(), "workers", a.set.gateway.Workers,
-		"max_flows", a.set.limits.MaxFlows, "routes", a.set.routes)
+		"max_flows", a.set.limits.MaxFlows, "routes", a.store.Load().Source())
 	notify(daemon.SdNotifyReady)
 }
 
 func (a *agent) reload() {
 	a.log.Info("reloading")
-	a.source.Reload()
+	if file, ok := a.source.(*static.Source); ok {
+		file.Reload()
+	}
 	if a.access != nil {
 		a.access.Reopen()
 	}
@@ -234,6 +281,9 @@ func (a *agent) reload() {
 func (a *agent) drain(ctx context.Context) {
 	a.state.Store(&errDraining)
 	notify(daemon.SdNotifyStopping)
+	if a.mesh != nil {
+		a.mesh.leave(ctx)
+	}
 	g := a.gateway.Load()
 	a.log.Info("draining", "flows", g.Active(), "at_most", a.set.drain)
 	ctx, cancel := context.WithTimeout(ctx, a.set.drain)
@@ -245,6 +295,9 @@ func (a *agent) drain(ctx context.Context) {
 func (a *agent) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
 	defer cancel()
+	if a.mesh != nil {
+		a.mesh.close(ctx)
+	}
 	if a.access != nil {
 		if err := a.access.Close(ctx); err != nil {
 			a.log.Error("cannot end the access log", "error", err)
@@ -277,6 +330,14 @@ func (a *agent) bytes() (sent, received uint64) {
 		return g.Bytes()
 	}
 	return 0, 0
+}
+
+// sourceStatus is how Consul stands. A file is always there.
+func (a *agent) sourceStatus() (connected bool, since time.Time, kept int) {
+	if a.mesh == nil {
+		return true, time.Time{}, 0
+	}
+	return a.mesh.status()
 }
 
 func (a *agent) accessDropped() uint64 {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -13,7 +15,9 @@ import (
 	"time"
 
 	"sluice/userspace/admission"
+	"sluice/userspace/client"
 	"sluice/userspace/gateway"
+	"sluice/userspace/registration"
 	"sluice/userspace/sni"
 )
 
@@ -21,6 +25,11 @@ import (
 type settings struct {
 	config      string
 	routes      string
+	source      string // of Consul's: auto, xds or catalog
+	client      client.Settings
+	service     registration.Settings
+	stateDir    string
+	drainDelay  time.Duration
 	dnsServer   netip.AddrPort
 	metricsBind string
 	accessLog   string
@@ -36,6 +45,8 @@ func (s *settings) flags() *flag.FlagSet {
 	fs := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	fs.StringVar(&s.config, "config", "", "Read settings from a `file` of HCL or JSON: the flags' names with _ for -.")
 	s.sourceFlags(fs)
+	s.client.Flags(fs)
+	s.service.Flags(fs)
 	s.listenFlags(fs)
 	s.upstreamFlags(fs)
 	s.limitFlags(fs)
@@ -44,23 +55,22 @@ func (s *settings) flags() *flag.FlagSet {
 }
 
 func (s *settings) sourceFlags(fs *flag.FlagSet) {
-	fs.StringVar(&s.routes, "routes", "", "Take routes and clusters from a `file` of HCL or JSON. It is read again when it changes, and on SIGHUP.")
+	fs.StringVar(&s.routes, "routes", "", "Take routes and clusters from a `file` of HCL or JSON, and not from Consul. It is read again when it changes, and on SIGHUP.")
+	fs.StringVar(&s.source, "source", "auto", "Take Consul's routes from this `source`: xds, catalog, or auto, which is xds when it answers.")
+	fs.StringVar(&s.stateDir, "state-dir", "", "Keep Consul's last table in this `directory`, for a start while Consul is away. None: systemd's $STATE_DIRECTORY, if it is set.")
 	fs.TextVar(&s.dnsServer, "dns-server", netip.AddrPort{}, "Resolve the host names of endpoints with the server at this `address`, such as 127.0.0.1:8600, instead of the system's.")
 }
 
 func (s *settings) listenFlags(fs *flag.FlagSet) {
 	g := &s.gateway
-	g.Listen = []netip.AddrPort{
-		netip.AddrPortFrom(netip.IPv4Unspecified(), 8443),
-		netip.AddrPortFrom(netip.IPv6Unspecified(), 8443),
-	}
-	fs.Var(listValue[netip.AddrPort]{&g.Listen, parseListen}, "listen", "Accept on these `addresses`, separated by commas. \":8443\" is all of the host's, IPv4 and IPv6.")
+	fs.Var(listValue[netip.AddrPort]{&g.Listen, parseListen}, "listen", "Accept on these `addresses`, separated by commas. \":8443\" is all of the host's, IPv4 and IPv6. None: those of the service in Consul, or with -routes \":8443\".")
 	fs.IntVar(&g.Workers, "workers", runtime.GOMAXPROCS(0), "Run this `number` of event loops.")
 	fs.BoolVar(&g.SharePorts, "share-ports", false, "Listen even where another process does, to take over from it without a gap.")
 	fs.Var(listValue[netip.Prefix]{&g.ProxyFrom, parsePrefix}, "proxy-from", "Peers in these `networks` must begin with a PROXY header (v1 or v2), which names the real source. All others must not.")
 	fs.DurationVar(&g.HelloTimeout, "hello-timeout", 5*time.Second, "Close connections without a whole ClientHello after this `duration`.")
 	g.HelloMax = sni.DefaultMax
 	fs.Var((*sizeValue)(&g.HelloMax), "hello-max", "Refuse a ClientHello of more than this `size`, at most 64KiB.")
+	fs.DurationVar(&s.drainDelay, "drain-delay", 2*time.Second, "On SIGTERM or SIGINT, go on accepting for this `duration` after Consul was told not to choose this gateway any more.")
 	fs.DurationVar(&s.drain, "drain-timeout", time.Minute, "On SIGTERM or SIGINT, stop accepting and leave flows this `duration` to end before they are reset. A second signal resets them at once.")
 }
 
@@ -74,6 +84,7 @@ func (s *settings) upstreamFlags(fs *flag.FlagSet) {
 	fs.DurationVar(&g.Socket.UserTimeout, "user-timeout", 15*time.Minute, "Give a peer up that has not acknowledged, or not taken, anything for this `duration` while there was something to send. 0: the system's rule.")
 	fs.DurationVar(&g.IdleTimeout, "idle-timeout", 0, "Reset flows that moved no byte for this `duration`. 0: never.")
 	fs.DurationVar(&g.MaxLifetime, "max-lifetime", 0, "Reset flows older than this `duration`. 0: never.")
+	fs.DurationVar(&g.RemovedGrace, "removed-grace", 0, "Reset flows to an endpoint that left the table after this `duration`. 0: they stay.")
 	fs.IntVar(&s.pipes, "pipes", 0, "Keep at most this `number` of pipes per worker for flows whose receiver is slow. 0: 64.")
 }
 
@@ -104,8 +115,11 @@ func (s *settings) check() error {
 		}
 	}
 	g := &s.gateway
-	bad(s.routes == "", "no source of routes: give -routes FILE")
-	bad(len(g.Listen) == 0, "-listen names no address")
+	bad(s.routes != "" && (s.service.Register || s.source != "auto"), "-routes FILE is instead of Consul: give neither -register nor -source with it")
+	bad(!slices.Contains([]string{"auto", "xds", "catalog"}, s.source), "-source must be auto, xds or catalog, not %q", s.source)
+	if s.routes == "" {
+		errs = append(errs, s.service.Check())
+	}
 	for i, addr := range g.Listen {
 		bad(slices.Contains(g.Listen[:i], addr), "-listen names %s twice", addr)
 	}
@@ -122,11 +136,24 @@ func (s *settings) check() error {
 		value time.Duration
 	}{
 		{"idle-timeout", g.IdleTimeout}, {"max-lifetime", g.MaxLifetime}, {"drain-timeout", s.drain},
+		{"drain-delay", s.drainDelay}, {"removed-grace", g.RemovedGrace},
 		{"keepalive-time", g.Socket.KeepaliveTime}, {"user-timeout", g.Socket.UserTimeout},
 	} {
 		bad(d.value < 0, "-%s must not be negative", d.flag)
 	}
 	return errors.Join(errs...)
+}
+
+// stateFile is where the last table is kept; empty for nowhere.
+func (s *settings) stateFile() string {
+	dir := s.stateDir
+	if dir == "" {
+		dir, _, _ = strings.Cut(os.Getenv("STATE_DIRECTORY"), ":")
+	}
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, "table")
 }
 
 // listValue is a flag of several values, separated by commas. Given, it replaces

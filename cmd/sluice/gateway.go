@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/userspace/client"
 	"sluice/userspace/config"
 )
 
@@ -18,15 +19,21 @@ func (c *gatewayCommand) Synopsis() string { return "Run the mesh gateway" }
 
 func (c *gatewayCommand) Help() string {
 	return flagHelp(`
-Usage: sluice gateway -routes FILE [options]
+Usage: sluice gateway -register [options]
+       sluice gateway [options]
+       sluice gateway -routes FILE [options]
 
   Accepts TLS connections, routes them by their server name, and relays them
-  untouched. SIGHUP reads the routes and opens the logs again; SIGTERM or SIGINT
-  drains, a second one ends at once.
+  untouched: as a mesh gateway of Consul, which it registers as, or which somebody
+  else has registered, with the options that "consul connect envoy -gateway=mesh"
+  has; or without Consul, by a file of routes.
+
+  SIGHUP reads the routes and opens the logs again; SIGTERM or SIGINT drains, a
+  second one ends at once.
 
   Each option can also be set by an environment variable (SLUICE_HELLO_TIMEOUT
-  for -hello-timeout) or in the file that -config names. The command line wins
-  over the environment, and that over the file.
+  for -hello-timeout; CONSUL_HTTP_ADDR and the like count too) or in the file that
+  -config names. The command line wins over the environment, and that over the file.
 `, new(settings).flags())
 }
 
@@ -39,7 +46,7 @@ func (c *gatewayCommand) Run(args []string) int {
 	if set.config == "" {
 		set.config, _ = c.env.lookupEnv(config.EnvName("config"))
 	}
-	if err := config.Fill(fs, c.env.lookupEnv, set.config); err != nil {
+	if err := config.Fill(fs, client.Lookup(c.env.lookupEnv), set.config); err != nil {
 		return fail(c.env, "gateway", err)
 	}
 	if err := set.check(); err != nil {

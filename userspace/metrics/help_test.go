@@ -21,6 +21,8 @@ type world struct {
 	reads          atomic.Int64 // of the bytes
 	table          route.Store
 	age            time.Duration
+	connected      bool
+	since          time.Time
 	lost           atomic.Uint64
 	unready        atomic.Pointer[string]
 }
@@ -34,6 +36,7 @@ func (w *world) metrics() *Metrics {
 			return w.sent.Load(), w.received.Load()
 		},
 		Table:         func() (*route.Table, time.Duration) { return w.table.Load(), w.age },
+		Source:        func() (bool, time.Time, int) { return w.connected, w.since, 3 },
 		AccessDropped: w.lost.Load,
 		Unready: func() error {
 			if why := w.unready.Load(); why != nil {

@@ -23,12 +23,15 @@ const namespace = "sluice"
 
 // Sources are what is read when metrics are, and not counted before.
 type Sources struct {
-	Version       string
-	Active        func() int                           // flows now
-	Bytes         func() (sent, received uint64)       // by all flows, live ones included
-	Table         func() (*route.Table, time.Duration) // the current one, nil for none, and its age
-	AccessDropped func() uint64                        // access log lines lost
-	Unready       func() error                         // why no traffic should be sent here, nil when it should
+	Version string
+	Active  func() int                           // flows now
+	Bytes   func() (sent, received uint64)       // by all flows, live ones included
+	Table   func() (*route.Table, time.Duration) // the current one, nil for none, and its age
+	// Source tells whether the table's source hears from Consul, since when it is so,
+	// and how many clusters stay in the table that Consul does not have any more.
+	Source        func() (connected bool, since time.Time, kept int)
+	AccessDropped func() uint64 // access log lines lost
+	Unready       func() error  // why no traffic should be sent here, nil when it should
 }
 
 // Metrics is the registry with all its counters. It is the gateway's Observer.
@@ -159,6 +162,23 @@ func (m *Metrics) addTable(s Sources) {
 		table(func(t *route.Table, _ time.Duration) float64 { _, clusters := t.Len(); return float64(clusters) }))
 	m.gauge("table_age_seconds", "Time since the table came in.",
 		table(func(_ *route.Table, age time.Duration) float64 { return age.Seconds() }))
+	m.gauge("source_connected", "1 when the table's source hears from Consul, or is a file.", func() float64 {
+		if connected, _, _ := s.Source(); connected {
+			return 1
+		}
+		return 0
+	})
+	m.gauge("source_silent_seconds", "Time since Consul was heard last: the table may be as old as that. 0 while it is heard.", func() float64 {
+		connected, since, _ := s.Source()
+		if connected || since.IsZero() {
+			return 0
+		}
+		return time.Since(since).Seconds()
+	})
+	m.gauge("table_kept_clusters", "Clusters in the table that Consul does not have any more, kept because of how they went.", func() float64 {
+		_, _, kept := s.Source()
+		return float64(kept)
+	})
 }
 
 // Ended counts a flow that is over.
