@@ -50,6 +50,9 @@ func Open(place, format string, report *slog.Logger) (*Log, error) {
 
 // Ended queues the line of a flow. It does not block, and keeps nothing of f.
 func (l *Log) Ended(f *flow.Flow) {
+	if f.End == flow.Probe {
+		return // there are many, and nothing to say about them
+	}
 	select {
 	case l.queue <- newEntry(f):
 	default:

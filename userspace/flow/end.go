@@ -21,6 +21,7 @@ const (
 	BadVersion
 	HelloTooLarge
 	HelloTimeout
+	Probe      // connected and left without a word, as the TCP checks of Consul do
 	ClientGone // closed or reset before its hello was whole
 	NoServerName
 
@@ -62,6 +63,7 @@ var endNames = [ends]string{
 	BadVersion:      "bad_version",
 	HelloTooLarge:   "hello_too_large",
 	HelloTimeout:    "hello_timeout",
+	Probe:           "probe",
 	ClientGone:      "client_gone",
 	NoServerName:    "no_server_name",
 	NoTable:         "no_table",

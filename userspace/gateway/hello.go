@@ -62,7 +62,7 @@ func (c *conn) peek() ([]byte, bool) {
 		c.refuse(flow.ClientGone, err.Error())
 		return nil, false
 	case n == 0:
-		c.refuse(flow.ClientGone, "before it sent anything")
+		c.refuse(flow.Probe, "")
 		return nil, false
 	}
 	return c.w.scratch[:n], true

@@ -223,6 +223,7 @@ func TestClientGoneInHello(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		act  func(*rig)
+		want flow.End
 	}{
 		{"ends in the hello", func(r *rig) {
 			c := r.open(h[:len(h)/2])
@@ -230,31 +231,31 @@ func TestClientGoneInHello(t *testing.T) {
 			if b, _ := c.rest(); len(b) > 0 {
 				t.Errorf("the client got % x, want nothing", b)
 			}
-		}},
+		}, flow.ClientGone},
 		{"ends in the hello, later", func(r *rig) {
 			c := r.open(h[:len(h)/2])
 			r.inStage(stageHello, 1)
 			c.CloseWrite()
 			c.rest()
-		}},
-		{"ends before the hello", func(r *rig) { r.dial().CloseWrite() }},
+		}, flow.ClientGone},
+		{"ends before the hello", func(r *rig) { r.dial().CloseWrite() }, flow.Probe},
 		{"resets in the hello", func(r *rig) {
 			c := r.open(h[:len(h)/2])
 			r.inStage(stageHello, 1)
 			c.reset()
-		}},
+		}, flow.ClientGone},
 		{"resets in the first record header", func(r *rig) {
 			c := r.open(h[:3])
 			r.inStage(stageHello, 1)
 			c.reset()
-		}},
+		}, flow.ClientGone},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := start(t, func(s *setup) { s.lead("api.test", echo(t)) })
 			r.t = t
 			test.act(r)
-			if f := r.ends(1)[0]; f.End != flow.ClientGone {
-				t.Errorf("ended as %v (%s), want %v", f.End, f.Detail, flow.ClientGone)
+			if f := r.ends(1)[0]; f.End != test.want {
+				t.Errorf("ended as %v (%s), want %v", f.End, f.Detail, test.want)
 			}
 			eventually(t, "no connection active", func() bool { return r.Active() == 0 })
 		})

@@ -105,7 +105,7 @@ func TestHeaderRefused(t *testing.T) {
 		{"too long", []byte("\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff"), loopbacks, false, flow.BadProxyHeader},
 		{"of another kind", []byte("GET / HTTP/1.1\r\n\r\n"), loopbacks, false, flow.BadProxyHeader},
 		{"cut off", []byte(line1[:20]), loopbacks, true, flow.ClientGone},
-		{"nothing after it", []byte(line1), loopbacks, true, flow.ClientGone},
+		{"nothing after it", []byte(line1), loopbacks, true, flow.Probe},
 		{"no hello after it", []byte(line1 + "GET /"), loopbacks, false, flow.NotTLS},
 		{"another header after it", []byte(line1 + line1), loopbacks, false, flow.NotTLS},
 		{"from a peer not trusted", append([]byte(line1), h...), nil, false, flow.NotTLS},
