@@ -211,6 +211,9 @@ func (a *agent) listen() (*gateway.Gateway, error) {
 	}
 	cfg := a.set.gateway
 	cfg.Listen = a.listeners()
+	if a.mesh != nil {
+		a.mesh.keepalive(&cfg.Socket)
+	}
 	g, err := gateway.New(cfg, gateway.Parts{
 		Table:    &a.store,
 		Gate:     gate,

@@ -4,24 +4,19 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/consul/api"
-
 	"sluice/userspace/client"
-	"sluice/userspace/consul"
+	"sluice/userspace/gateway"
 	"sluice/userspace/registration"
 	"sluice/userspace/route"
 	"sluice/userspace/snapshot"
-	"sluice/userspace/xds"
 )
 
 // mesh is the gateway's part in Consul: its service there, and the table that comes
@@ -32,6 +27,7 @@ type mesh struct {
 	agent     *client.Agent
 	registrar *registration.Registrar
 	keeper    *snapshot.Keeper // nil: no table on disk
+	store     func()           // has it written for the last time
 
 	service atomic.Pointer[registration.Service] // nil: not known yet
 	standby atomic.Pointer[standing]             // nil: no source yet
@@ -47,12 +43,8 @@ const (
 	// startPatience is how long a start waits for Consul before it serves the table
 	// of the process before.
 	startPatience = 3 * time.Second
-	// probeTime is how long xDS may take to answer before the catalog is used.
-	probeTime = 15 * time.Second
 	// requestTime is how long the agent may take for an answer.
 	requestTime = 10 * time.Second
-	// retryTime is between attempts to find out which source there is.
-	retryTime = 2 * time.Second
 )
 
 func newMesh(set *settings, log *slog.Logger) (*mesh, error) {
@@ -64,7 +56,7 @@ func newMesh(set *settings, log *slog.Logger) (*mesh, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &mesh{set: set, log: log, agent: agent, registrar: registrar}
+	m := &mesh{set: set, log: log, agent: agent, registrar: registrar, store: func() {}}
 	if set.stateFile() != "" {
 		m.keeper = snapshot.NewKeeper(set.stateFile(), log)
 	}
@@ -74,8 +66,10 @@ func newMesh(set *settings, log *slog.Logger) (*mesh, error) {
 // Run publishes Consul's tables until the context is done. The error says that
 // settings and Consul do not fit.
 func (m *mesh) Run(ctx context.Context, publish func(*route.Table)) error {
-	last, serveLast := m.restore(publish)
-	defer time.AfterFunc(startPatience, serveLast).Stop()
+	last, meta := m.restore()
+	if last != nil {
+		defer time.AfterFunc(startPatience, func() { m.serveLast(last, meta, publish) }).Stop()
+	}
 	service, err := m.registrar.Start(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -84,11 +78,15 @@ func (m *mesh) Run(ctx context.Context, publish func(*route.Table)) error {
 		return err
 	}
 	m.found(service)
-	source, err := m.choose(ctx, service, last)
+	if last != nil && meta.Identity != identity(service) {
+		m.log.Error("the table on disk is another gateway's: it does not count", "its", meta.Identity, "ours", identity(service))
+		last = nil
+	}
+	from, err := m.choose(ctx, service, last)
 	if err != nil {
 		return nil // the context is done
 	}
-	return source.Run(ctx, func(t *route.Table) { m.publish(t, publish) })
+	return from.Run(ctx, func(t *route.Table) { m.publish(t, publish) })
 }
 
 func (m *mesh) publish(t *route.Table, publish func(*route.Table)) {
@@ -101,32 +99,32 @@ func (m *mesh) publish(t *route.Table, publish func(*route.Table)) {
 	publish(t)
 }
 
-// restore reads the table on disk, nil if there is none, and returns what serves it
-// unless Consul was quicker.
-func (m *mesh) restore(publish func(*route.Table)) (*route.Table, func()) {
-	nothing := func() {}
+// restore reads the table on disk, nil if there is none.
+func (m *mesh) restore() (*route.Table, snapshot.Meta) {
 	if m.keeper == nil {
 		m.log.Warn("no -state-dir: a restart while Consul is away would have no table to serve")
-		return nil, nothing
+		return nil, snapshot.Meta{}
 	}
 	last, meta, err := snapshot.Read(m.set.stateFile())
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nothing
-	case err != nil:
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		m.log.Error("the table on disk cannot be used: waiting for Consul's", "error", err)
-		return nil, nothing
 	}
-	return last, func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if m.served || !m.plan(meta) {
-			return
-		}
-		m.log.Warn("no table from Consul yet: serving the last one, from disk",
-			"table", last.String(), "from", meta.Source, "age", time.Since(meta.Written).Round(time.Second))
-		publish(last)
+	if err != nil {
+		return nil, snapshot.Meta{}
 	}
+	return last, meta
+}
+
+// serveLast publishes the table on disk, unless Consul was quicker.
+func (m *mesh) serveLast(last *route.Table, meta snapshot.Meta, publish func(*route.Table)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.served || !m.plan(meta) {
+		return
+	}
+	m.log.Warn("no table from Consul yet: serving the last one, from disk",
+		"table", last.String(), "from", meta.Source, "age", time.Since(meta.Written).Round(time.Second))
+	publish(last)
 }
 
 // plan sees to it that the service is known well enough to listen, though Consul has
@@ -154,7 +152,7 @@ func (m *mesh) plan(meta snapshot.Meta) bool {
 func (m *mesh) found(s registration.Service) {
 	was := m.service.Swap(&s)
 	if m.keeper != nil {
-		m.keeper.Describe(s.Datacenter+"/"+s.ID, addrs(s.Listeners))
+		m.keeper.Describe(identity(s), addrs(s.Listeners))
 	}
 	if was != nil && len(m.set.gateway.Listen) == 0 && !slices.Equal(addrs(was.Listeners), addrs(s.Listeners)) {
 		m.log.Warn("the service's addresses changed: restart to listen on them", "were", addrs(was.Listeners), "are", addrs(s.Listeners))
@@ -163,6 +161,9 @@ func (m *mesh) found(s registration.Service) {
 		m.log.Warn("the service's options changed: restart to use those that xDS does not give", "service", s.ID)
 	}
 }
+
+// identity tells the gateways apart that may have the same directory on disk.
+func identity(s registration.Service) string { return s.Datacenter + "/" + s.ID }
 
 func addrs(listeners []registration.Listener) []netip.AddrPort {
 	var all []netip.AddrPort
@@ -182,132 +183,37 @@ func (m *mesh) listeners() []netip.AddrPort {
 	return m.set.gateway.Listen
 }
 
-// tableSource is either of Consul's.
-type tableSource interface {
-	Run(ctx context.Context, publish func(*route.Table)) error
-}
-
-// choose makes the source that was asked for, or for auto, xDS if it answers. It waits
-// until the agent can be asked. Its error is the context's.
-func (m *mesh) choose(ctx context.Context, s registration.Service, last *route.Table) (tableSource, error) {
-	for told := ""; ; {
-		source, err := m.try(ctx, s, last)
-		if err == nil {
-			return source, nil
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if text := err.Error(); text != told {
-			told = text
-			m.log.Warn("no source of routes yet", "source", m.set.source, "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(retryTime):
-		}
+// keepalive has proxy.config's keepalive of remote gateways count for all sockets: a
+// gateway's peers are remote, on one side or the other.
+func (m *mesh) keepalive(o *gateway.SocketOptions) {
+	s := m.service.Load()
+	if s == nil || !s.Options.RemoteKeepalive.Enable {
+		return
 	}
-}
-
-func (m *mesh) try(ctx context.Context, s registration.Service, last *route.Table) (tableSource, error) {
-	if m.set.source == "catalog" {
-		return m.catalog(ctx, s, last)
-	}
-	o, err := m.xdsOptions(ctx, s, last)
-	if m.set.source == "auto" {
-		if err == nil {
-			probe, cancel := context.WithTimeout(ctx, probeTime)
-			defer cancel()
-			err = xds.Probe(probe, o)
-		}
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			source, unreachable := m.catalog(ctx, s, last)
-			if unreachable != nil {
-				return nil, unreachable
-			}
-			m.log.Info("routes come from the catalog, for xDS does not answer", "why", err, "agent", m.agent)
-			return source, nil
-		}
-		m.log.Info("routes come by xDS, for it answers", "agent", o.Address)
-	}
-	if err != nil {
-		return nil, err
-	}
-	source, err := xds.New(o)
-	if err != nil {
-		return nil, err
-	}
-	m.stand(func() (bool, time.Time, int) { s := source.Status(); return s.Connected, s.Since, s.Kept })
-	return source, nil
-}
-
-func (m *mesh) xdsOptions(ctx context.Context, s registration.Service, last *route.Table) (xds.Options, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
-	defer cancel()
-	address, tls, err := m.agent.XDS(ctx)
-	return xds.Options{
-		Address: address, TLS: tls, Token: m.agent.Token,
-		NodeID: s.ID, Namespace: s.Namespace, Partition: s.Partition,
-		Last: last, Log: m.log,
-	}, err
-}
-
-// catalog fails when the agent does not answer.
-func (m *mesh) catalog(ctx context.Context, s registration.Service, last *route.Table) (tableSource, error) {
-	domain, err := m.domain(ctx)
-	if err != nil {
-		return nil, err
-	}
-	o := consul.Options{
-		Client: m.agent.API(), Datacenter: s.Datacenter, Domain: domain, Partition: s.Partition,
-		WANFederation: s.WANFederation, Discovery: s.Options.Discovery, Timeout: s.Options.ConnectTimeout,
-		Last: last, Log: m.log,
-	}
-	if m.agent.TLS() {
-		o.Connections = -1
-	}
-	source, err := consul.New(o)
-	if err != nil {
-		return nil, err
-	}
-	m.stand(func() (bool, time.Time, int) { s := source.Status(); return s.Connected, s.Since, s.Kept })
-	return source, nil
-}
-
-// domain is the one of the agent's DNS names. Without agent:read it is taken for
-// Consul's default.
-func (m *mesh) domain(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
-	defer cancel()
-	var self struct{ DebugConfig struct{ DNSDomain string } }
-	_, err := m.agent.API().Raw().Query("/v1/agent/self", &self, new(api.QueryOptions).WithContext(ctx))
-	var status api.StatusError
-	if err != nil && !(errors.As(err, &status) && status.Code == http.StatusForbidden) {
-		return "", fmt.Errorf("ask the agent at %s for its domain: %w", m.agent, err)
-	}
-	return cmp.Or(self.DebugConfig.DNSDomain, "consul"), nil
-}
-
-func (m *mesh) stand(s standing) { m.standby.Store(&s) }
-
-// status is that of the source: none yet is one that is not connected.
-func (m *mesh) status() (connected bool, since time.Time, kept int) {
-	if s := m.standby.Load(); s != nil {
-		return (*s)()
-	}
-	return false, time.Time{}, 0
+	k := s.Options.RemoteKeepalive
+	o.KeepaliveTime = cmp.Or(k.Time, o.KeepaliveTime)
+	o.KeepaliveInterval = cmp.Or(k.Interval, o.KeepaliveInterval)
+	o.KeepaliveProbes = cmp.Or(k.Probes, o.KeepaliveProbes)
 }
 
 // attend keeps the service in the agent and the table on disk while the gateway
 // serves.
 func (m *mesh) attend(ctx context.Context) {
 	go m.registrar.Run(ctx, m.found)
-	if m.keeper != nil {
-		go m.keeper.Run(ctx)
+	if m.keeper == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		if err := m.keeper.Run(ctx); err != nil {
+			m.log.Error("the last table is not on disk", "error", err)
+		}
+	}()
+	m.store = func() {
+		cancel()
+		<-kept
 	}
 }
 
@@ -326,8 +232,10 @@ func (m *mesh) leave(ctx context.Context) {
 	}
 }
 
-// close deregisters the service, if it is this gateway's own.
+// close writes the last table to disk and deregisters the service, if it is this
+// gateway's own.
 func (m *mesh) close(ctx context.Context) {
+	m.store()
 	if err := m.registrar.Deregister(ctx); err != nil {
 		m.log.Error("cannot deregister the gateway", "error", err)
 	}

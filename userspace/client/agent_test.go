@@ -267,7 +267,7 @@ func TestPlainConnectionsAreKept(t *testing.T) {
 		query(t, a, queries)
 	}
 	// A connection that is back a moment late costs a new one.
-	if n := connections.Load(); n > queries*3/2 {
+	if n := connections.Load(); n > 2*queries {
 		t.Errorf("%d connections for %d queries at a time", n, queries)
 	}
 }

@@ -94,6 +94,7 @@ var consulNames = map[string]string{
 	"http-ssl":        "CONSUL_HTTP_SSL",
 	"http-ssl-verify": "CONSUL_HTTP_SSL_VERIFY",
 	"http-auth":       "CONSUL_HTTP_AUTH",
+	"proxy-id":        "CONNECT_PROXY_ID", // of the gateway's service, which is not for this package
 	"token":           "CONSUL_HTTP_TOKEN",
 	"token-file":      "CONSUL_HTTP_TOKEN_FILE",
 	"ca-file":         "CONSUL_CACERT",

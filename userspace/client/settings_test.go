@@ -155,12 +155,15 @@ func TestEverySetting(t *testing.T) {
 }
 
 func TestLookupOfOthers(t *testing.T) {
-	lookup := Lookup(func(name string) (string, bool) { return "x", name == "SLUICE_LISTEN" })
-	if got, ok := lookup("SLUICE_LISTEN"); got != "x" || !ok {
-		t.Errorf("%q, %t", got, ok)
-	}
-	if got, ok := lookup("SLUICE_WORKERS"); ok {
-		t.Errorf("%q, %t", got, ok)
+	env := map[string]string{"SLUICE_LISTEN": "x", "CONNECT_PROXY_ID": "gw-1"}
+	lookup := Lookup(func(name string) (string, bool) {
+		v, ok := env[name]
+		return v, ok
+	})
+	for name, want := range map[string]string{"SLUICE_LISTEN": "x", "SLUICE_PROXY_ID": "gw-1", "SLUICE_WORKERS": ""} {
+		if got, ok := lookup(name); got != want || ok != (want != "") {
+			t.Errorf("%s: %q, %t, want %q", name, got, ok, want)
+		}
 	}
 }
 

@@ -94,7 +94,9 @@ func TestBadFiles(t *testing.T) {
 	if _, _, err := decode(whole(head + cluster + leads)); err != nil {
 		t.Fatal(err)
 	}
-	in := func(old, new string) string { return string(whole(head + strings.Replace(cluster, old, new, 1) + leads)) }
+	in := func(old, new string) string {
+		return string(whole(head + strings.Replace(cluster, old, new, 1) + leads))
+	}
 	for _, test := range []struct{ name, text, want string }{
 		{"empty", "", "is empty"},
 		{"foreign", "hello\nworld\n", "is not a table of Sluice's"},
