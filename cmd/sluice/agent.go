@@ -67,6 +67,7 @@ func newAgent(set *settings, env environment) (*agent, error) {
 		Bytes:         a.bytes,
 		Table:         func() (*route.Table, time.Duration) { return a.store.Load(), a.store.Age() },
 		Source:        a.sourceStatus,
+		StateFailures: a.stateFailures,
 		AccessDropped: a.accessDropped,
 		Unready:       a.unready,
 	})
@@ -341,6 +342,13 @@ func (a *agent) sourceStatus() (connected bool, since time.Time, kept int) {
 		return true, time.Time{}, 0
 	}
 	return a.mesh.status()
+}
+
+func (a *agent) stateFailures() uint64 {
+	if a.mesh == nil || a.mesh.keeper == nil {
+		return 0
+	}
+	return a.mesh.keeper.Failures()
 }
 
 func (a *agent) accessDropped() uint64 {

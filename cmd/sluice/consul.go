@@ -45,6 +45,8 @@ const (
 	startPatience = 3 * time.Second
 	// requestTime is how long the agent may take for an answer.
 	requestTime = 10 * time.Second
+	// tokenTime is between looks at the token's file.
+	tokenTime = 10 * time.Second
 )
 
 func newMesh(set *settings, log *slog.Logger) (*mesh, error) {
@@ -200,6 +202,7 @@ func (m *mesh) keepalive(o *gateway.SocketOptions) {
 // serves.
 func (m *mesh) attend(ctx context.Context) {
 	go m.registrar.Run(ctx, m.found)
+	go m.watchToken(ctx)
 	if m.keeper == nil {
 		return
 	}
@@ -214,6 +217,28 @@ func (m *mesh) attend(ctx context.Context) {
 	m.store = func() {
 		cancel()
 		<-kept
+	}
+}
+
+// watchToken tells when the token's file cannot be used any more, and when it can
+// again. The last good token is used in between.
+func (m *mesh) watchToken(ctx context.Context) {
+	var told error
+	for ticks := time.NewTicker(tokenTime); ; {
+		problem := m.agent.TokenProblem()
+		switch {
+		case problem != nil && (told == nil || told.Error() != problem.Error()):
+			m.log.Warn("the token's file cannot be used: the last token stays", "error", problem)
+		case problem == nil && told != nil:
+			m.log.Info("the token's file can be used again")
+		}
+		told = problem
+		select {
+		case <-ctx.Done():
+			ticks.Stop()
+			return
+		case <-ticks.C:
+		}
 	}
 }
 

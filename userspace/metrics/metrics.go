@@ -30,6 +30,7 @@ type Sources struct {
 	// Source tells whether the table's source hears from Consul, since when it is so,
 	// and how many clusters stay in the table that Consul does not have any more.
 	Source        func() (connected bool, since time.Time, kept int)
+	StateFailures func() uint64 // attempts to put the table on disk that failed
 	AccessDropped func() uint64 // access log lines lost
 	Unready       func() error  // why no traffic should be sent here, nil when it should
 }
@@ -131,6 +132,8 @@ func (m *Metrics) addSources(s Sources) {
 	m.registry.MustRegister(newByteCounter(s.Bytes))
 	m.counterFunc("accesslog_dropped_total", "Access log lines lost to a slow or failing output.",
 		func() float64 { return float64(s.AccessDropped()) })
+	m.counterFunc("state_write_failures_total", "Attempts to put the table on disk that failed.",
+		func() float64 { return float64(s.StateFailures()) })
 	m.gauge("ready", "1 when traffic should be sent here.", func() float64 {
 		if s.Unready() != nil {
 			return 0

@@ -244,3 +244,22 @@ func TestTable(t *testing.T) {
 		t.Error("a table's version cannot be told from none")
 	}
 }
+
+// TestSource: how long Consul was silent counts from when it was heard last.
+func TestSource(t *testing.T) {
+	w := &world{connected: true, since: time.Now().Add(-time.Hour)}
+	m := w.metrics()
+	heard := values(t, m)
+	if heard["sluice_source_connected"] != 1 || heard["sluice_source_silent_seconds"] != 0 || heard["sluice_table_kept_clusters"] != 3 {
+		t.Errorf("while Consul is heard: %v", heard)
+	}
+	w.connected = false
+	silent := values(t, m)
+	if silent["sluice_source_connected"] != 0 || silent["sluice_source_silent_seconds"] < 3600 {
+		t.Errorf("an hour later: %v", silent)
+	}
+	w.since = time.Time{} // never heard
+	if s := values(t, m)["sluice_source_silent_seconds"]; s != 0 {
+		t.Errorf("never heard, and silent for %v s", s)
+	}
+}
