@@ -44,6 +44,7 @@ func run(args []string, env environment) int {
 		ErrorWriter:  env.stderr,
 		Commands: map[string]cli.CommandFactory{
 			"gateway":  func() (cli.Command, error) { return &gatewayCommand{env: env}, nil },
+			"modes":    func() (cli.Command, error) { return &modesCommand{env: env}, nil },
 			"validate": func() (cli.Command, error) { return &validateCommand{env: env}, nil },
 			"version":  func() (cli.Command, error) { return &versionCommand{env: env}, nil },
 		},

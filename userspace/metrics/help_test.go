@@ -37,7 +37,7 @@ func (w *world) metrics() *Metrics {
 		},
 		Table:         func() (*route.Table, time.Duration) { return w.table.Load(), w.age },
 		Source:        func() (bool, time.Time, int) { return w.connected, w.since, 3 },
-		StateFailures: w.lost.Load,
+		StateFailures: func() uint64 { return 0 },
 		AccessDropped: w.lost.Load,
 		Unready: func() error {
 			if why := w.unready.Load(); why != nil {
