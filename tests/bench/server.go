@@ -1,0 +1,127 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+)
+
+// serve answers connections at an address until the process is killed.
+func serve(addr string) error {
+	l, err := (&net.ListenConfig{}).Listen(ctxBackground, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	fmt.Println("serving")
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			w, err := take(c.(*net.TCPConn))
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "server:", err)
+				return
+			}
+			defer w.close()
+			if err := answer(w); err != nil && !errors.Is(err, io.EOF) {
+				// A client that has measured enough goes away without asking.
+				return
+			}
+		}()
+	}
+}
+
+func answer(w *wire) error {
+	c, err := readCommand(w)
+	if err != nil {
+		return err
+	}
+	switch c.op {
+	case opSink:
+		return sink(w)
+	case opSource:
+		return source(w, nil)
+	case opBoth:
+		var wg sync.WaitGroup
+		stop := make(chan struct{})
+		wg.Go(func() { _ = source(w, stop) })
+		var n uint64
+		for {
+			got, err := w.discard(piece)
+			if err != nil {
+				break
+			}
+			n += uint64(got)
+		}
+		close(stop)
+		wg.Wait()
+		return nil
+	case opEcho:
+		return echo(w, int(c.size))
+	case opHash:
+		return hash(w, int64(c.size))
+	}
+	return fmt.Errorf("command %d", c.op)
+}
+
+// sink drops what comes and answers with how much that was.
+func sink(w *wire) error {
+	var n uint64
+	for {
+		got, err := w.discard(piece)
+		if errors.Is(err, io.EOF) {
+			return w.write(binary.BigEndian.AppendUint64(nil, n))
+		}
+		if err != nil {
+			return err
+		}
+		n += uint64(got)
+	}
+}
+
+// source writes until the other side has had enough.
+func source(w *wire, stop <-chan struct{}) error {
+	b := make([]byte, piece)
+	for {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		if err := w.write(b); err != nil {
+			return err
+		}
+	}
+}
+
+func echo(w *wire, size int) error {
+	b := make([]byte, size)
+	for {
+		if _, err := io.ReadFull(w, b); err != nil {
+			return err
+		}
+		if err := w.write(b); err != nil {
+			return err
+		}
+	}
+}
+
+// hash answers with the SHA-256 of what it was sent, and then sends it back.
+func hash(w *wire, size int64) error {
+	b := make([]byte, size)
+	if _, err := io.ReadFull(w, b); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(b)
+	if err := w.write(sum[:]); err != nil {
+		return err
+	}
+	return w.write(b)
+}
