@@ -16,6 +16,8 @@ type contender struct {
 	start func(s *site, at netip.AddrPort) (*exec.Cmd, error) // nil for none: packets are forwarded
 	cmd   *exec.Cmd
 	at    netip.AddrPort // where clients connect to
+
+	secure netip.AddrPort // the same for those of real TLS
 }
 
 // limit is the name of the contender that is no proxy.
@@ -35,10 +37,11 @@ func contenders(sluice string) []*contender {
 // begin starts the i-th contender and waits until it serves.
 func (c *contender) begin(s *site, i int) error {
 	if c.start == nil {
-		c.at = s.upstream()
+		c.at, c.secure = s.upstream(serverPort), s.upstream(securePort)
 		return nil
 	}
 	c.at = s.port(uint16(8000 + i))
+	c.secure = c.at
 	cmd, err := c.start(s, c.at)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", c.name, err)
@@ -54,6 +57,14 @@ func (c *contender) begin(s *site, i int) error {
 // log is where a contender's output goes.
 func (s *site) log(cmd *exec.Cmd) string {
 	return filepath.Join(s.Dir, filepath.Base(cmd.Path)+".log")
+}
+
+// address is where a workload's clients connect to.
+func (c *contender) address(w workload) string {
+	if w.Kind == "handshake" {
+		return c.secure.String()
+	}
+	return c.at.String()
 }
 
 // reachable waits until somebody listens.

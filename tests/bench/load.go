@@ -28,6 +28,9 @@ type measured struct {
 
 // run loads a contender.
 func (o order) run() (measured, error) {
+	if o.Workload.Kind == "handshake" {
+		return o.handshakes()
+	}
 	hello := harness.Hello(o.Name, 0)
 	if err := verify(o.Addr, hello); err != nil {
 		return measured{}, fmt.Errorf("it does not carry bytes as they are: %w", err)

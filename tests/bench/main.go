@@ -25,13 +25,12 @@ func main() {
 
 // options are the flags.
 type options struct {
-	sluice   string
-	rounds   int
-	time     time.Duration
-	only     string
-	against  string
-	results  string
-	progress bool
+	sluice  string
+	rounds  int
+	time    time.Duration
+	only    string
+	against string
+	results string
 }
 
 func run(args []string) error {
@@ -103,7 +102,7 @@ func (s *site) turn(c *contender, w workload, time time.Duration) (sample, error
 	if err != nil {
 		return sample{}, err
 	}
-	m, err := s.load(order{Addr: c.at.String(), Name: serverName, Workload: w, Time: time})
+	m, err := s.load(order{Addr: c.address(w), Name: serverName, Workload: w, Time: time})
 	if err != nil {
 		return sample{}, err
 	}

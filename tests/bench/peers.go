@@ -31,9 +31,12 @@ frontend gateway
   tcp-request inspect-delay 5s
   tcp-request content accept if { req.ssl_hello_type 1 }
   use_backend web if { req.ssl_sni -i %s }
+  use_backend tls if { req.ssl_sni -i %s }
 backend web
   server web %s
-`, workers, at, serverName, s.upstream())
+backend tls
+  server tls %s
+`, workers, at, serverName, secureName, s.upstream(serverPort), s.upstream(securePort))
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +53,7 @@ error_log %s/nginx-error.log;
 worker_processes %d;
 events { worker_connections 9000; }
 stream {
-  map $ssl_preread_server_name $upstream { %s %s; }
+  map $ssl_preread_server_name $upstream { %s %s; %s %s; }
   server {
     listen %s reuseport;
     ssl_preread on;
@@ -58,7 +61,7 @@ stream {
     proxy_pass $upstream;
   }
 }
-`, s.Dir, s.Dir, workers, serverName, s.upstream(), at)
+`, s.Dir, s.Dir, workers, serverName, s.upstream(serverPort), secureName, s.upstream(securePort), at)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -11,13 +12,13 @@ import (
 
 // startCopy runs what a Go program does in the simplest way.
 func startCopy(s *site, at netip.AddrPort) (*exec.Cmd, error) {
-	return s.start(s.gateway, "copy", at.String(), s.upstream().String())
+	return s.start(s.gateway, "copy", at.String(), s.upstream(serverPort).String(), s.upstream(securePort).String())
 }
 
 // copyProxy reads a connection's hello, dials, and copies both ways. Go's io.Copy uses
 // splice(2) between TCP sockets.
-func copyProxy(listen, upstream string) error {
-	l, err := net.Listen("tcp", listen)
+func copyProxy(at, plain, secure string) error {
+	l, err := listen(at)
 	if err != nil {
 		return err
 	}
@@ -27,11 +28,11 @@ func copyProxy(listen, upstream string) error {
 		if err != nil {
 			return err
 		}
-		go relay(c.(*net.TCPConn), upstream)
+		go relay(c.(*net.TCPConn), plain, secure)
 	}
 }
 
-func relay(down *net.TCPConn, upstream string) {
+func relay(down *net.TCPConn, plain, secure string) {
 	defer down.Close()
 	head := make([]byte, 5)
 	if _, err := io.ReadFull(down, head); err != nil {
@@ -41,6 +42,10 @@ func relay(down *net.TCPConn, upstream string) {
 	copy(hello, head)
 	if _, err := io.ReadFull(down, hello[5:]); err != nil {
 		return
+	}
+	upstream := plain
+	if bytes.Contains(hello, []byte(secureName)) {
+		upstream = secure
 	}
 	conn, err := net.Dial("tcp", upstream)
 	if err != nil {

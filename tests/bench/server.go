@@ -11,10 +11,14 @@ import (
 	"sync"
 )
 
-// serve answers connections at an address until the process is killed.
-func serve(addr string) error {
-	l, err := (&net.ListenConfig{}).Listen(ctxBackground, "tcp", addr)
+// serve answers connections at an address, and TLS at another one, until the process
+// is killed.
+func serve(addr, secure string) error {
+	l, err := listen(addr)
 	if err != nil {
+		return err
+	}
+	if err := serveTLS(secure); err != nil {
 		return err
 	}
 	fmt.Println("serving")
@@ -36,6 +40,12 @@ func serve(addr string) error {
 			}
 		}()
 	}
+}
+
+func listen(addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	return lc.Listen(ctxBackground, "tcp", addr)
 }
 
 func answer(w *wire) error {

@@ -17,10 +17,17 @@ import (
 
 var ctxBackground = context.Background()
 
-// serverName is what all connections are routed by.
-const serverName = "web.default.dc1.internal.bench.consul"
+// The server names that connections are routed by: of plain bytes after a hello, and
+// of real TLS.
+const (
+	serverName = "web.default.dc1.internal.bench.consul"
+	secureName = "tls.default.dc1.internal.bench.consul"
+)
 
-const serverPort = 9000
+const (
+	serverPort = 9000
+	securePort = 9001
+)
 
 // site is where contenders are measured.
 type site struct {
@@ -41,7 +48,7 @@ func newSite() (*site, error) {
 			return nil, err
 		}
 	}
-	if _, err := s.start(s.server, "server", s.upstream().String()); err != nil {
+	if _, err := s.start(s.server, "server", s.upstream(serverPort).String(), s.upstream(securePort).String()); err != nil {
 		l.Close()
 		return nil, err
 	}
@@ -65,8 +72,8 @@ func cubic(ns *lab.Namespace) error {
 }
 
 // upstream is where the server listens.
-func (s *site) upstream() netip.AddrPort {
-	return netip.AddrPortFrom(s.server.Left.IPv4, serverPort)
+func (s *site) upstream(port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(s.server.Left.IPv4, port)
 }
 
 // port is an address of the gateway's namespace that clients reach.
@@ -90,9 +97,9 @@ func play(args []string) (bool, error) {
 	case "":
 		return false, nil
 	case "server":
-		return true, serve(args[0])
+		return true, serve(args[0], args[1])
 	case "copy":
-		return true, copyProxy(args[0], args[1])
+		return true, copyProxy(args[0], args[1], args[2])
 	case "client":
 		var o order
 		if err := json.Unmarshal([]byte(args[0]), &o); err != nil {

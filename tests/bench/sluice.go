@@ -15,8 +15,11 @@ const workers = 2
 func startSluice(binary, path string) func(*site, netip.AddrPort) (*exec.Cmd, error) {
 	return func(s *site, at netip.AddrPort) (*exec.Cmd, error) {
 		routes := filepath.Join(s.Dir, "sluice-"+path+".hcl")
-		text := fmt.Sprintf("route %q {\n  cluster = \"server\"\n  path = %q\n}\ncluster \"server\" {\n  endpoint %q {}\n}\n",
-			serverName, path, s.upstream())
+		text := ""
+		for name, port := range map[string]uint16{serverName: serverPort, secureName: securePort} {
+			text += fmt.Sprintf("route %q {\n  cluster = %q\n  path = %q\n}\ncluster %q {\n  endpoint %q {}\n}\n",
+				name, name, path, name, s.upstream(port))
+		}
 		if err := os.WriteFile(routes, []byte(text), 0o600); err != nil {
 			return nil, err
 		}

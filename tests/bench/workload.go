@@ -8,7 +8,7 @@ import (
 // workload is what contenders are measured at.
 type workload struct {
 	Name  string
-	Kind  string // bulk, both, pingpong, mixed
+	Kind  string // bulk, both, pingpong, mixed, handshake
 	Flows int
 	Size  int // of a ping-pong's piece, in bytes
 	Unit  string
@@ -25,6 +25,8 @@ var workloads = []workload{
 	{"ping-pong 4 KiB, 1 flow", "pingpong", 1, 4096, "/s"},
 	{"ping-pong 4 KiB, 64 flows", "pingpong", 64, 4096, "/s"},
 	{"mixed, 60 ping-pong and 4 bulk", "mixed", 64, 128, "/s"},
+	{"TLS handshakes, 1 at a time", "handshake", 1, 0, "/s"},
+	{"TLS handshakes, 16 at a time", "handshake", 16, 0, "/s"},
 }
 
 // bulkOfMixed is how many of the mixed workload's flows are bulk.
