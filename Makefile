@@ -55,7 +55,12 @@ fuzz: ## fuzz every parser for FUZZ (default 30s) each
 	@scripts/fuzz.sh $(FUZZ)
 
 .PHONY: bench
-bench: ## run the Go benchmarks
+bench: packages build ## Sluice beside HAProxy, nginx and plain forwarding, in namespaces (root)
+	@test -e /usr/lib/nginx/modules/ngx_stream_module.so || apt-get install -y -q --no-install-recommends libnginx-mod-stream
+	@$(GO) run ./tests/bench -sluice bin/sluice
+
+.PHONY: microbench
+microbench: ## run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./userspace/...
 
 .PHONY: generate
