@@ -14,6 +14,8 @@
 //	server.go     the far end of all connections, a process of its own
 //	client.go     the near end, a process for each measurement; load.go what it does
 //	wire.go       what both say to each other
+//	handshake.go  connections of real TLS
+//	idle.go       what flows cost that do nothing
 //	cpu.go        what the whole machine spent
 //	result.go     what was measured, and its summary
 //	report.go     tables

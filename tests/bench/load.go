@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -97,9 +98,34 @@ func (l *load) add(i int) error {
 		return l.start(command{op: opSink}, l.bulk)
 	case l.Workload.Kind == "both":
 		return l.start(command{op: opBoth}, l.both)
+	case l.Workload.Flows > threads:
+		return l.startMany()
 	default:
-		return l.start(command{opEcho, uint32(l.Workload.Size)}, l.pingPong)
+		return l.start(command{opEcho, uint32(l.Workload.Size)}, func(w *wire) error { return l.pingPong(w) })
 	}
+}
+
+// threads is how many flows may have a thread of their own.
+const threads = 64
+
+// startMany opens a flow that shares threads with others.
+func (l *load) startMany() error {
+	conn, err := net.DialTimeout("tcp", l.Addr, patience)
+	if err != nil {
+		return err
+	}
+	_ = conn.SetDeadline(time.Now().Add(l.Time + 2*patience))
+	if _, err := conn.Write(append(bytes.Clone(l.hello), command{opMany, uint32(l.Workload.Size)}.bytes()...)); err != nil {
+		return err
+	}
+	l.wg.Go(func() {
+		defer conn.Close()
+		<-l.from
+		if err := l.pingPong(conn); err != nil {
+			l.fail(err)
+		}
+	})
+	return nil
 }
 
 func (l *load) start(c command, run func(*wire) error) error {
@@ -190,12 +216,12 @@ func (l *load) both(w *wire) error {
 	return nil
 }
 
-func (l *load) pingPong(w *wire) error {
+func (l *load) pingPong(w io.ReadWriter) error {
 	b := make([]byte, l.Workload.Size)
-	times := make([]int64, 0, 1<<16)
+	times := make([]int64, 0, 1<<10)
 	for !l.over.Load() {
 		begun := time.Now()
-		if err := w.write(b); err != nil {
+		if _, err := w.Write(b); err != nil {
 			return err
 		}
 		if _, err := io.ReadFull(w, b); err != nil {

@@ -31,6 +31,7 @@ type options struct {
 	only    string
 	against string
 	results string
+	idle    bool
 }
 
 func run(args []string) error {
@@ -42,6 +43,7 @@ func run(args []string) error {
 	fs.StringVar(&o.only, "workloads", "", "Measure workloads whose name has this `regexp` in it.")
 	fs.StringVar(&o.against, "contenders", "", "Measure contenders whose name has this `regexp` in it.")
 	fs.StringVar(&o.results, "results", "bench/results", "Write what was measured to a file in this `directory`.")
+	fs.BoolVar(&o.idle, "idle", true, "Measure what idle flows cost, too.")
 	_ = fs.Parse(args)
 	if os.Geteuid() != 0 {
 		return errors.New("needs root, to create network namespaces")
@@ -90,6 +92,19 @@ func (o options) measure(who []*contender, work []workload) error {
 				r.Samples = append(r.Samples, got)
 				fmt.Fprintf(os.Stderr, "round %d  %-32s %-16s %s %s\n", round+1, w.Name, c.name, figure(got.rate(w)), w.Unit)
 			}
+		}
+	}
+	if o.idle {
+		for _, c := range who {
+			if c.cmd == nil {
+				continue
+			}
+			fmt.Fprintf(os.Stderr, "%d idle flows  %s\n", idleFlows, c.name)
+			got, err := s.idle(c)
+			if err != nil {
+				return fmt.Errorf("%s with idle flows: %w", c.name, err)
+			}
+			r.Idle = append(r.Idle, got)
 		}
 	}
 	r.print(os.Stdout, who, work)

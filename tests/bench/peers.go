@@ -51,7 +51,7 @@ user root;
 pid %s/nginx.pid;
 error_log %s/nginx-error.log;
 worker_processes %d;
-events { worker_connections 9000; }
+events { worker_connections 19000; }
 stream {
   map $ssl_preread_server_name $upstream { %s %s; %s %s; }
   server {

@@ -63,6 +63,16 @@ func (r *results) print(out io.Writer, all []*contender, done []workload) {
 		}
 		t.Flush()
 	}
+	if len(r.Idle) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "\n%d idle flows\n", idleFlows)
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "contender\tbytes a flow\tdescriptors a flow\t\n")
+	for _, i := range r.Idle {
+		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t\n", i.Contender, i.Memory, i.Descriptors)
+	}
+	t.Flush()
 }
 
 func figure(f float64) string {

@@ -35,6 +35,7 @@ type results struct {
 	Begun   time.Time
 	Rounds  int
 	Samples []sample
+	Idle    []idle
 }
 
 // of are a contender's samples at a workload, by round.

@@ -100,6 +100,8 @@ func play(args []string) (bool, error) {
 		return true, serve(args[0], args[1])
 	case "copy":
 		return true, copyProxy(args[0], args[1], args[2])
+	case "hold":
+		return true, hold(args[0])
 	case "client":
 		var o order
 		if err := json.Unmarshal([]byte(args[0]), &o); err != nil {

@@ -22,6 +22,7 @@ const (
 	opBoth             // both at once
 	opEcho             // send back pieces of the size given
 	opHash             // read size bytes, answer with as many: their hash counts
+	opMany             // as opEcho, for more flows than there should be threads
 )
 
 // command is what the client wants, 8 bytes on the wire.
@@ -97,19 +98,24 @@ func (w *wire) close() { unix.Close(w.fd) }
 
 func (w *wire) closeWrite() { _ = unix.Shutdown(w.fd, unix.SHUT_WR) }
 
-// write writes all of b.
-func (w *wire) write(b []byte) error {
-	for len(b) > 0 {
-		n, err := unix.Write(w.fd, b)
+// Write is io.Writer's.
+func (w *wire) Write(b []byte) (int, error) {
+	for done := 0; done < len(b); {
+		n, err := unix.Write(w.fd, b[done:])
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("write: %w", err)
+			return done, fmt.Errorf("write: %w", err)
 		}
-		b = b[n:]
+		done += n
 	}
-	return nil
+	return len(b), nil
+}
+
+func (w *wire) write(b []byte) error {
+	_, err := w.Write(b)
+	return err
 }
 
 // Read is io.Reader's.

@@ -22,6 +22,7 @@ var workloads = []workload{
 	{"ping-pong 128 B, 1 flow", "pingpong", 1, 128, "/s"},
 	{"ping-pong 128 B, 16 flows", "pingpong", 16, 128, "/s"},
 	{"ping-pong 128 B, 64 flows", "pingpong", 64, 128, "/s"},
+	{"ping-pong 128 B, 1,000 flows", "pingpong", 1000, 128, "/s"},
 	{"ping-pong 4 KiB, 1 flow", "pingpong", 1, 4096, "/s"},
 	{"ping-pong 4 KiB, 64 flows", "pingpong", 64, 4096, "/s"},
 	{"mixed, 60 ping-pong and 4 bulk", "mixed", 64, 128, "/s"},
