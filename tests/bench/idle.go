@@ -20,6 +20,7 @@ const idleFlows = 9000
 // idle is what a contender spends on flows that do nothing.
 type idle struct {
 	Contender   string
+	Failed      string  // why it could not hold them
 	Memory      float64 // bytes a flow
 	Descriptors float64 // a flow
 }
@@ -65,7 +66,11 @@ func (s *site) idle(c *contender) (idle, error) {
 	if err != nil {
 		return idle{}, err
 	}
-	return idle{c.name, float64(after.memory-before.memory) / idleFlows, float64(after.files-before.files) / idleFlows}, nil
+	return idle{
+		Contender:   c.name,
+		Memory:      float64(after.memory-before.memory) / idleFlows,
+		Descriptors: float64(after.files-before.files) / idleFlows,
+	}, nil
 }
 
 // use is what a contender's processes hold.

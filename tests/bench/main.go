@@ -102,7 +102,7 @@ func (o options) measure(who []*contender, work []workload) error {
 			fmt.Fprintf(os.Stderr, "%d idle flows  %s\n", idleFlows, c.name)
 			got, err := s.idle(c)
 			if err != nil {
-				return fmt.Errorf("%s with idle flows: %w", c.name, err)
+				got = idle{Contender: c.name, Failed: err.Error()}
 			}
 			r.Idle = append(r.Idle, got)
 		}

@@ -70,6 +70,10 @@ func (r *results) print(out io.Writer, all []*contender, done []workload) {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "contender\tbytes a flow\tdescriptors a flow\t\n")
 	for _, i := range r.Idle {
+		if i.Failed != "" {
+			fmt.Fprintf(t, "%s\tcould not\t\t\n", i.Contender)
+			continue
+		}
 		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t\n", i.Contender, i.Memory, i.Descriptors)
 	}
 	t.Flush()
