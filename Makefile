@@ -7,6 +7,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 TOOL    := $(GO) tool -modfile=$(CURDIR)/scripts/tools/go.mod
 FUZZ    ?= 30s
+SOAK    ?= 5m
 SCRIPTS := .ci/run $(shell find scripts -name '*.sh')
 
 .PHONY: help
@@ -34,6 +35,15 @@ demo: packages build ## two gateways, a client and a server in namespaces: the m
 demo-down: ## remove what "make demo KEEP=1" left (root)
 	@$(GO) run ./scripts/demo -down
 
+.PHONY: lab
+lab: export KEEP := $(KEEP)
+lab: packages build ## two datacenters with a real Consul each, and Sluice as their mesh gateways (root; KEEP=1 leaves it up)
+	@$(GO) run ./scripts/datacenters -sluice bin/sluice
+
+.PHONY: lab-down
+lab-down: ## remove what "make lab KEEP=1" left (root)
+	@$(GO) run ./scripts/datacenters -down
+
 .PHONY: test
 test: packages lint consul ## lint, and run every test, those in network namespaces too, also with the race detector (root)
 	$(GO) test -count=1 -timeout 20m ./...
@@ -42,6 +52,11 @@ test: packages lint consul ## lint, and run every test, those in network namespa
 .PHONY: race
 race: ## run the tests with the race detector (root for those in namespaces)
 	CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 30m ./...
+
+.PHONY: soak
+soak: export SOAK := $(SOAK)
+soak: packages ## send flows of random shapes for SOAK (default 5m), and check every byte (root)
+	$(GO) test -count=1 -timeout 0 -v -run '^TestSoak$$' ./tests/
 
 .PHONY: lint
 lint: ## gofmt, vet, staticcheck, shellcheck

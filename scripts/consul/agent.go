@@ -78,7 +78,7 @@ func (a *Agent) Restart() error {
 		return fmt.Errorf("consul agent %s: still runs", a.Node)
 	}
 	cmd := exec.Command(a.Binary, "agent", "-config-dir", filepath.Join(a.Dir, "config"))
-	p, err := spawn(a.Namespace, "consul agent "+a.Node, filepath.Join(a.Dir, "agent.log"), cmd)
+	p, err := spawn(a.Namespace, "consul agent "+a.Node, filepath.Join(a.Dir, "agent.log"), cmd, a.Outlive)
 	if err != nil {
 		return err
 	}

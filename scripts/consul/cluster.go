@@ -18,6 +18,8 @@ type Settings struct {
 	ACL   bool   // with a default policy of deny
 	TLS   bool   // HTTPS and gRPC with TLS beside the plain ones
 	HCL   string // further configuration of every agent
+
+	Outlive bool // agents go on when this process ends without a Stop
 }
 
 // Cluster is some agents that belong together.
@@ -199,6 +201,7 @@ func (c *Cluster) Add(ctx context.Context, o Options) (*Agent, error) {
 	o = o.withDefaults()
 	o.Token, o.CA = c.Token, c.CA
 	o.HCL = c.settings.HCL + "\n" + o.HCL
+	o.Outlive = c.settings.Outlive
 	if c.settings.Dir != "" {
 		o.Dir = filepath.Join(c.settings.Dir, o.Node)
 	}

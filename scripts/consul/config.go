@@ -35,6 +35,10 @@ type Options struct {
 	CA *CA
 
 	HCL string // further configuration, which is stronger than all of the above
+
+	// Outlive has the agent and its sidecars go on when this process ends without
+	// a Stop: for a lab that is left up, in whose namespaces they end with it.
+	Outlive bool
 }
 
 func (o Options) withDefaults() Options {

@@ -29,7 +29,8 @@
 //
 // Functions that wait do so until the context ends, at most Patience, and then
 // say what they waited for, with the end of the agent's log. An agent that died
-// meanwhile ends the wait at once. Agents die with the process that started them.
+// meanwhile ends the wait at once. Agents die with the process that started them,
+// but for those that are to outlive it.
 package consul
 
 import (

@@ -17,7 +17,7 @@ import (
 const tailLines = 25
 
 // process is a child that writes a log. It dies with this process, however that
-// ends.
+// ends, unless it is to outlive it.
 type process struct {
 	name  string
 	log   string // path; appended to, so it outlives a restart
@@ -27,7 +27,7 @@ type process struct {
 }
 
 // spawn starts the command in the namespace, with its output going to the log.
-func spawn(ns *lab.Namespace, name, log string, cmd *exec.Cmd) (*process, error) {
+func spawn(ns *lab.Namespace, name, log string, cmd *exec.Cmd, outlive bool) (*process, error) {
 	f, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, err
@@ -36,6 +36,9 @@ func spawn(ns *lab.Namespace, name, log string, cmd *exec.Cmd) (*process, error)
 	cmd.Stdout, cmd.Stderr = f, f
 	// A terminal's Ctrl-C is for the parent, which ends its children in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if outlive {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	}
 
 	p := &process{name: name, log: log, cmd: cmd, ended: make(chan struct{})}
 	started := make(chan error, 1)

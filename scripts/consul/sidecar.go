@@ -31,7 +31,7 @@ func (a *Agent) ConnectProxy(ctx context.Context, ns *lab.Namespace, instance st
 	}
 	cmd := exec.Command(a.Binary, "connect", "proxy", "-sidecar-for", instance, "-http-addr", "http://"+a.HTTP())
 	cmd.Env = append(os.Environ(), "CONSUL_HTTP_TOKEN="+a.Token)
-	p, err := spawn(ns, "sidecar of "+instance, filepath.Join(a.Dir, "sidecar-"+instance+".log"), cmd)
+	p, err := spawn(ns, "sidecar of "+instance, filepath.Join(a.Dir, "sidecar-"+instance+".log"), cmd, a.Outlive)
 	if err != nil {
 		return nil, err
 	}

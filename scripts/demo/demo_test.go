@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/pem"
-	"errors"
 	"net/netip"
 	"net/url"
 	"os"
@@ -13,6 +11,8 @@ import (
 	"testing"
 
 	"sluice/scripts/lab/pki"
+
+	"sluice/scripts/show"
 )
 
 func TestUsage(t *testing.T) {
@@ -51,40 +51,6 @@ cluster "dc2" {
 	}
 }
 
-func TestReadFlows(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "access.log")
-	if flows, err := readFlows(path); err != nil || flows != nil {
-		t.Errorf("no file yet: %v, %v; want nothing", flows, err)
-	}
-	const whole = `{"msg":"flow","sni":"a","sent":18446744073709551615,"received":2,"hello_ms":0.25,"reason":"closed"}
-{"msg":"something else"}
-{"msg":"flow","sni":"b","reason":"unknown_name"}
-`
-	if err := os.WriteFile(path, []byte(whole+`{"msg":"flow","sni":"c"`), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	flows, err := readFlows(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(flows) != 2 || flows[0].SNI != "a" || flows[1].Reason != "unknown_name" {
-		t.Fatalf("got %v, want the two whole lines of flows", flows)
-	}
-	if flows[0].Sent != 1<<64-1 || flows[0].Received != 2 {
-		t.Errorf("bytes %d and %d", flows[0].Sent, flows[0].Received)
-	}
-	s := &stage{}
-	if got := s.field(flows[0], "sent") + " " + s.field(flows[0], "hello_ms") + " " + s.field(flows[0], "absent"); got != "18446744073709551615 0.25 -" {
-		t.Errorf("fields as shown: %s", got)
-	}
-	if err := os.WriteFile(path, []byte("not JSON\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := readFlows(path); err == nil {
-		t.Error("a line that is not JSON: no error")
-	}
-}
-
 // TestBothHops is the check that makes the demo fail when bytes are lost.
 func TestBothHops(t *testing.T) {
 	const line = `{"msg":"flow","sent":10,"received":20}`
@@ -97,10 +63,10 @@ func TestBothHops(t *testing.T) {
 		{`{"msg":"flow","sent":10,"received":19}`, false},
 		{`{"msg":"flow"}`, false},
 	} {
-		s := &stage{dc1: &gateway{name: "dc1"}, dc2: &gateway{name: "dc2"}}
+		s := &stage{dc1: &gateway{Gateway: &show.Gateway{Name: "dc1"}}, dc2: &gateway{Gateway: &show.Gateway{Name: "dc2"}}}
 		for g, text := range map[*gateway]string{s.dc1: line, s.dc2: c.dc2} {
-			g.access = filepath.Join(t.TempDir(), g.name)
-			if err := os.WriteFile(g.access, []byte(text+"\n"), 0o644); err != nil {
+			g.Access = filepath.Join(t.TempDir(), g.Name)
+			if err := os.WriteFile(g.Access, []byte(text+"\n"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -143,35 +109,5 @@ func TestCounts(t *testing.T) {
 		if counts(line) != want {
 			t.Errorf("counts(%q) is %v", line, !want)
 		}
-	}
-}
-
-func TestPoll(t *testing.T) {
-	n := 0
-	if err := poll(t.Context(), func() (bool, error) { n++; return n == 3, nil }); err != nil || n != 3 {
-		t.Errorf("asked %d times: %v", n, err)
-	}
-	sentinel := errors.New("sentinel")
-	if err := poll(t.Context(), func() (bool, error) { return false, sentinel }); err != sentinel {
-		t.Errorf("got %v, want the question's own error", err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := poll(ctx, func() (bool, error) { return false, nil }); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want canceled", err)
-	}
-}
-
-func TestShort(t *testing.T) {
-	var out strings.Builder
-	p := &print{out: &out, hide: []string{"/run/x/", "", "uuid.consul", "$TD"}}
-	p.step("A title")
-	p.command("client", "cat", "/run/x/file", "api.uuid.consul")
-	long := strings.Repeat("x", 80)
-	p.command("dc1", "cat", "-x", long, "-y", "next")
-	p.quote("one\ntwo uuid.consul\n")
-	want := "\n1. A title\n\n   client$ cat file api.$TD\n   dc1$ cat -x " + long + " \\\n       -y next\n   | one\n   | two $TD\n"
-	if out.String() != want {
-		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }

@@ -1,6 +1,10 @@
 package main
 
-import "strings"
+import (
+	"strings"
+
+	"sluice/scripts/show"
+)
 
 // leave keeps the lab up and says what to try.
 func (s *stage) leave() error {
@@ -9,7 +13,7 @@ func (s *stage) leave() error {
 	}
 	in := func(ns string) string { return "ip netns exec " + s.lab.NS(ns).Full + " " }
 	dir := s.lab.Dir + "/"
-	s.step("It is still up. What to try, as root")
+	s.Step("It is still up. What to try, as root")
 	for _, try := range [][]string{
 		{"A request:",
 			in("client") + strings.Join(s.curl(s.dc1.listen[0], "https://"+s.api.SNI()+"/"), " ")},
@@ -22,12 +26,12 @@ func (s *stage) leave() error {
 		{"A table with a mistake: the gateway says where, and keeps the one it has:",
 			"echo nonsense >>" + s.dc2.routes},
 		{"Counters:",
-			in("dc2") + "curl -s " + metricsBind + "/metrics"},
+			in("dc2") + "curl -s " + show.MetricsBind + "/metrics"},
 		{"To remove it all:",
 			"make demo-down"},
 	} {
-		s.say("   %s\n", try[0])
-		s.say("     %s\n", try[1])
+		s.Say("   %s\n", try[0])
+		s.Say("     %s\n", try[1])
 	}
 	return nil
 }

@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+
+	"sluice/scripts/show"
 )
 
 // play shows one thing after the other. An error is something that is not as it
@@ -29,54 +31,54 @@ func (s *stage) play(ctx context.Context) error {
 }
 
 func (s *stage) network(context.Context) error {
-	s.say("Sluice is a mesh gateway for Consul: it reads the server name in a connection's TLS")
-	s.say("hello, finds where that name leads, and passes the stream on. It never decrypts.")
-	s.step("A network: two datacenters, a client in one and a service in the other")
+	s.Say("Sluice is a mesh gateway for Consul: it reads the server name in a connection's TLS")
+	s.Say("hello, finds where that name leads, and passes the stream on. It never decrypts.")
+	s.Step("A network: two datacenters, a client in one and a service in the other")
 	server := s.lab.NS("server")
-	s.say("   client            dc1               dc2               server")
-	s.say("   curl ------------ gateway --------- gateway --------- nginx, 3 instances")
-	s.say("   %-17s %-17s %-17s %s to .13", s.lab.NS("client").Right.IPv4, s.lab.NS("dc1").Left.IPv4, s.lab.NS("dc2").Left.IPv4, server.Left.More[0])
-	s.say("")
-	s.say("   These are network namespaces (%s-client, ...), joined by veth pairs.", s.lab.ID)
-	s.say("   The service mesh has a CA, and names as Consul has them:")
-	s.say("")
-	s.say("     TD       %s, the trust domain", s.ca.TrustDomain)
-	s.say("     service  %s", s.short(s.api.URI()))
-	s.say("     its SNI  %s", s.short(s.api.SNI()))
-	s.say("     client   %s", s.short(s.web.URI()))
+	s.Say("   client            dc1               dc2               server")
+	s.Say("   curl ------------ gateway --------- gateway --------- nginx, 3 instances")
+	s.Say("   %-17s %-17s %-17s %s to .13", s.lab.NS("client").Right.IPv4, s.lab.NS("dc1").Left.IPv4, s.lab.NS("dc2").Left.IPv4, server.Left.More[0])
+	s.Say("")
+	s.Say("   These are network namespaces (%s-client, ...), joined by veth pairs.", s.lab.ID)
+	s.Say("   The service mesh has a CA, and names as Consul has them:")
+	s.Say("")
+	s.Say("     TD       %s, the trust domain", s.ca.TrustDomain)
+	s.Say("     service  %s", s.Short(s.api.URI()))
+	s.Say("     its SNI  %s", s.Short(s.api.SNI()))
+	s.Say("     client   %s", s.Short(s.web.URI()))
 	return nil
 }
 
 func (s *stage) gateways(ctx context.Context) error {
-	s.step("Two gateways, each with a table of server names")
+	s.Step("Two gateways, each with a table of server names")
 	if err := s.startNginx(); err != nil {
 		return err
 	}
 	for _, g := range []*gateway{s.dc1, s.dc2} {
-		if err := g.start(); err != nil {
+		if err := g.Start(); err != nil {
 			return err
 		}
-		s.command(g.name, g.cmd.Args...)
-		s.quote(g.table)
+		s.Command(g.Name, g.Cmd.Args...)
+		s.Quote(g.table)
 	}
 	for _, g := range []*gateway{s.dc1, s.dc2} {
-		if err := g.ready(ctx); err != nil {
+		if err := g.Ready(ctx); err != nil {
 			return err
 		}
 	}
 	if err := s.servicesUp(ctx); err != nil {
 		return err
 	}
-	s.say("   Both say on /readyz that they listen and have a table. They have no keys and")
-	s.say("   no certificates: they read the name that a client asks for, and no more.")
+	s.Say("   Both say on /readyz that they listen and have a table. They have no keys and")
+	s.Say("   no certificates: they read the name that a client asks for, and no more.")
 	return nil
 }
 
 // servicesUp waits until nginx listens, asking it from dc2.
 func (s *stage) servicesUp(ctx context.Context) error {
 	for _, a := range s.services {
-		err := poll(ctx, func() (bool, error) {
-			conn, err := s.dc2.ns.Dial(ctx, "tcp", a.String())
+		err := show.Poll(ctx, func() (bool, error) {
+			conn, err := s.dc2.NS.Dial(ctx, "tcp", a.String())
 			if err == nil {
 				conn.Close()
 			}
@@ -151,8 +153,8 @@ func certURI(escaped string) (string, error) {
 }
 
 func (s *stage) requests(ctx context.Context) error {
-	s.step("Requests arrive: mutual TLS from curl to nginx, through both gateways")
-	s.command("client", s.curl(s.dc1.listen[0], "https://"+s.api.SNI()+"/")...)
+	s.Step("Requests arrive: mutual TLS from curl to nginx, through both gateways")
+	s.Command("client", s.curl(s.dc1.listen[0], "https://"+s.api.SNI()+"/")...)
 	servers := map[string]bool{}
 	for i := range 6 {
 		via := s.dc1.listen[i%2] // IPv4 and IPv6 in turn
@@ -164,34 +166,34 @@ func (s *stage) requests(ctx context.Context) error {
 			return err
 		}
 		servers[a.server] = true
-		s.say("   | via %-22s answered by %-16s %s, client %s", via, a.server, a.protocol, s.short(a.client))
+		s.Say("   | via %-22s answered by %-16s %s, client %s", via, a.server, a.protocol, s.Short(a.client))
 	}
 	if len(servers) != len(s.services) {
 		return fmt.Errorf("%d of %d instances of the service were used", len(servers), len(s.services))
 	}
-	s.say("")
-	s.say("   curl verified the service's certificate and nginx the client's: the TLS goes")
-	s.say("   end to end. dc2's gateway took the three instances in turn.")
+	s.Say("")
+	s.Say("   curl verified the service's certificate and nginx the client's: the TLS goes")
+	s.Say("   end to end. dc2's gateway took the three instances in turn.")
 	return nil
 }
 
 // bothHops returns the next flow of each gateway's access log and checks that they
 // carried the same bytes.
-func (s *stage) bothHops(ctx context.Context) (hop1, hop2 *flowLine, err error) {
-	if hop1, err = s.dc1.flow(ctx); err != nil {
+func (s *stage) bothHops(ctx context.Context) (hop1, hop2 *show.Flow, err error) {
+	if hop1, err = s.dc1.Flow(ctx); err != nil {
 		return nil, nil, err
 	}
-	if hop2, err = s.dc2.flow(ctx); err != nil {
+	if hop2, err = s.dc2.Flow(ctx); err != nil {
 		return nil, nil, err
 	}
 	if hop1.Sent != hop2.Sent || hop1.Received != hop2.Received || hop1.Sent == 0 || hop1.Received == 0 {
-		err = fmt.Errorf("the two hops of one connection differ in bytes:\n  dc1: %s\n  dc2: %s", hop1.raw, hop2.raw)
+		err = fmt.Errorf("the two hops of one connection differ in bytes:\n  dc1: %s\n  dc2: %s", hop1.Raw, hop2.Raw)
 	}
 	return hop1, hop2, err
 }
 
 func (s *stage) twoHops(ctx context.Context) error {
-	s.step("One request in the access logs of both gateways")
+	s.Step("One request in the access logs of both gateways")
 	if _, err := s.request(ctx, s.dc1.listen[0]); err != nil {
 		return err
 	}
@@ -199,30 +201,22 @@ func (s *stage) twoHops(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.say("   %-12s  %-44s  %s", "", "dc1", "dc2")
+	s.Say("   %-12s  %-44s  %s", "", "dc1", "dc2")
 	for _, key := range []string{"source", "sni", "alpn", "route", "cluster", "endpoint", "path", "sent", "received", "hello_ms", "connect_ms", "duration_ms", "attempts", "reason"} {
-		one, two := s.field(hop1, key), s.field(hop2, key)
+		one, two := s.Field(hop1, key), s.Field(hop2, key)
 		mark := ""
 		if key == "sent" || key == "received" {
 			mark = "  <- equal"
 		}
-		s.say("   %-12s  %-44s  %s%s", key, one, two, mark)
+		s.Say("   %-12s  %-44s  %s%s", key, one, two, mark)
 	}
-	s.say("")
-	s.say("   What went into dc1's gateway came out of dc2's, to the byte, both ways.")
+	s.Say("")
+	s.Say("   What went into dc1's gateway came out of dc2's, to the byte, both ways.")
 	return nil
 }
 
-func (s *stage) field(f *flowLine, key string) string {
-	value, ok := f.fields[key]
-	if !ok {
-		return "-"
-	}
-	return s.short(fmt.Sprint(value))
-}
-
 func (s *stage) bulkDownload(ctx context.Context) error {
-	s.step(fmt.Sprintf("A download of %d MiB", bulkSize>>20))
+	s.Step(fmt.Sprintf("A download of %d MiB", bulkSize>>20))
 	args := s.curl(s.dc1.listen[0], "https://"+s.api.SNI()+"/bulk", "-w", "%{stderr}%{speed_download}")
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	hash := sha256.New()
@@ -242,8 +236,8 @@ func (s *stage) bulkDownload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.say("   SHA-256 %x...", s.bulk[:12])
-	s.say("   The same at the client as at the server. %.0f MB/s (%.1f Gbit/s), with TLS at both", rate/1e6, rate*8/1e9)
-	s.say("   ends on this machine too. Carried by dc1 (path %s): %d bytes, by dc2: %d.", s.field(hop1, "path"), hop1.Received, hop2.Received)
+	s.Say("   SHA-256 %x...", s.bulk[:12])
+	s.Say("   The same at the client as at the server. %.0f MB/s (%.1f Gbit/s), with TLS at both", rate/1e6, rate*8/1e9)
+	s.Say("   ends on this machine too. Carried by dc1 (path %s): %d bytes, by dc2: %d.", s.Field(hop1, "path"), hop1.Received, hop2.Received)
 	return nil
 }

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+
+	"sluice/scripts/show"
 )
 
 func (s *stage) wrongNames(ctx context.Context) error {
-	s.step("A wrong name gets TLS's own answer, and a line in the log")
-	s.say("   No datacenter of that name, so dc1's gateway has no route:")
-	s.say("")
+	s.Step("A wrong name gets TLS's own answer, and a line in the log")
+	s.Say("   No datacenter of that name, so dc1's gateway has no route:")
+	s.Say("")
 	name := "api.default.dc9.internal." + s.ca.TrustDomain
 	out, err := s.refused(ctx, "openssl", "s_client", "-connect", s.dc1.listen[0].String(), "-servername", name)
 	if err != nil {
@@ -24,9 +26,9 @@ func (s *stage) wrongNames(ctx context.Context) error {
 		return err
 	}
 
-	s.say("")
-	s.say("   No service of that name in dc2, which dc2's gateway knows; its answer passes dc1's:")
-	s.say("")
+	s.Say("")
+	s.Say("   No service of that name in dc2, which dc2's gateway knows; its answer passes dc1's:")
+	s.Say("")
 	name = "nope.default.dc2.internal." + s.ca.TrustDomain
 	out, err = s.refused(ctx, s.curl(s.dc1.listen[0], "https://"+name+"/")...)
 	if err != nil {
@@ -38,24 +40,24 @@ func (s *stage) wrongNames(ctx context.Context) error {
 	if err := s.logged(ctx, s.dc2, name, "unknown_name"); err != nil {
 		return err
 	}
-	_, err = s.dc1.flow(ctx) // an ordinary flow to dc1, whatever its end
+	_, err = s.dc1.Flow(ctx) // an ordinary flow to dc1, whatever its end
 	return err
 }
 
 func (s *stage) notTLS(ctx context.Context) error {
-	s.step("What is not TLS is closed")
+	s.Step("What is not TLS is closed")
 	out, err := s.refused(ctx, "curl", "-sS", "--max-time", "20", "http://"+s.dc1.listen[0].String()+"/")
 	if err != nil {
 		return err
 	}
-	s.quote(out)
+	s.Quote(out)
 	return s.logged(ctx, s.dc1, "", "not_tls")
 }
 
 // refused runs a command in the client's namespace that must fail, and returns
 // what it said.
 func (s *stage) refused(ctx context.Context, args ...string) (string, error) {
-	s.command("client", args...)
+	s.Command("client", args...)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	var said strings.Builder
 	cmd.Stdout, cmd.Stderr = &said, &said
@@ -76,7 +78,7 @@ func (s *stage) refused(ctx context.Context, args ...string) (string, error) {
 func (s *stage) alert(said, want string) error {
 	for _, line := range strings.Split(said, "\n") {
 		if strings.Contains(line, want) {
-			s.quote(line)
+			s.Quote(line)
 			return nil
 		}
 	}
@@ -85,22 +87,22 @@ func (s *stage) alert(said, want string) error {
 
 // logged shows the gateway's next flow and checks why it ended.
 func (s *stage) logged(ctx context.Context, g *gateway, sni, reason string) error {
-	f, err := g.flow(ctx)
+	f, err := g.Flow(ctx)
 	if err != nil {
 		return err
 	}
 	if f.SNI != sni || f.Reason != reason {
-		return fmt.Errorf("%s's gateway logged the name %q and the reason %q, want %q and %q: %s", g.name, f.SNI, f.Reason, sni, reason, f.raw)
+		return fmt.Errorf("%s's gateway logged the name %q and the reason %q, want %q and %q: %s", g.Name, f.SNI, f.Reason, sni, reason, f.Raw)
 	}
-	s.say("   %s's access log:", g.name)
-	s.quote(f.raw)
+	s.Say("   %s's access log:", g.Name)
+	s.Quote(f.Raw)
 	return nil
 }
 
 func (s *stage) counters(ctx context.Context) error {
-	s.step("Counters, as Prometheus reads them")
-	s.command("dc1", "curl", "-s", metricsBind+"/metrics")
-	text, err := s.dc1.get(ctx, "/metrics")
+	s.Step("Counters, as Prometheus reads them")
+	s.Command("dc1", "curl", "-s", show.MetricsBind+"/metrics")
+	text, err := s.dc1.Get(ctx, "/metrics")
 	if err != nil {
 		return err
 	}
@@ -113,7 +115,7 @@ func (s *stage) counters(ctx context.Context) error {
 	if len(lines) == 0 {
 		return errors.New("no counter of Sluice's in /metrics is above 0")
 	}
-	s.quote(strings.Join(lines, "\n"))
+	s.Quote(strings.Join(lines, "\n"))
 	return nil
 }
 

@@ -16,18 +16,17 @@ import (
 
 	"sluice/scripts/lab"
 	"sluice/scripts/lab/pki"
+	"sluice/scripts/show"
 )
 
 const (
-	port        = 8443             // of gateways and services
-	metricsBind = "127.0.0.1:9102" // of each gateway, in its own namespace
-	bulkSize    = 32 << 20         // bytes
-	patience    = 10 * time.Second // for what should take no time
+	port     = 8443     // of gateways and services
+	bulkSize = 32 << 20 // bytes
 )
 
 // stage is the lab with all that runs in it.
 type stage struct {
-	print
+	show.Printer
 	lab      *lab.Lab
 	ca       *pki.CA
 	api, web *pki.Leaf // of the service, and of its caller
@@ -45,7 +44,7 @@ func newStage(out io.Writer, sluice string) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{print: print{out: out, hide: []string{l.Dir + "/", "", sluice, "sluice"}}, lab: l}
+	s := &stage{Printer: show.Printer{Out: out, Hide: []string{l.Dir + "/", "", sluice, "sluice"}}, lab: l}
 	if err := s.furnish(sluice); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -78,7 +77,7 @@ func (s *stage) certificates() (err error) {
 	if s.ca, err = pki.New(); err != nil {
 		return err
 	}
-	s.hide = append(s.hide, s.ca.TrustDomain, "$TD")
+	s.Hide = append(s.Hide, s.ca.TrustDomain, "$TD")
 	if _, err = s.ca.Write(s.lab.Dir); err != nil {
 		return err
 	}
@@ -171,7 +170,7 @@ func (s *stage) startNginx() error {
 		return err
 	}
 	defer log.Close()
-	s.nginx = daemon("nginx", "-p", s.lab.Dir, "-e", log.Name(), "-c", s.file("nginx.conf"))
+	s.nginx = show.Daemon("nginx", "-p", s.lab.Dir, "-e", log.Name(), "-c", s.file("nginx.conf"))
 	s.nginx.Stdout, s.nginx.Stderr = log, log
 	if err := s.lab.NS("server").Start(s.nginx); err != nil {
 		return fmt.Errorf("start nginx: %w", err)
@@ -179,14 +178,6 @@ func (s *stage) startNginx() error {
 	s.served = make(chan error, 1)
 	go func() { s.served <- s.nginx.Wait() }()
 	return nil
-}
-
-// daemon is a command that a terminal's Ctrl-C or hang-up does not reach: the demo
-// ends it in its own order, or leaves it running.
-func daemon(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(name, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	return cmd
 }
 
 // tellLogs shows the end of each log, for the one who looks for a failure's reason.
@@ -197,19 +188,19 @@ func (s *stage) tellLogs() {
 			continue
 		}
 		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-		s.say("\nThe end of %s:", name)
-		s.quote(strings.Join(lines[max(0, len(lines)-10):], "\n"))
+		s.Say("\nThe end of %s:", name)
+		s.Quote(strings.Join(lines[max(0, len(lines)-10):], "\n"))
 	}
 }
 
 // end stops the gateways as a service manager would.
 func (s *stage) end() error {
-	s.step("SIGTERM: the gateways drain and end")
+	s.Step("SIGTERM: the gateways drain and end")
 	for _, g := range []*gateway{s.dc1, s.dc2} {
-		if err := g.stop(); err != nil {
+		if err := g.Stop(); err != nil {
 			return err
 		}
-		s.say("   %s's gateway ended, exit status 0", g.name)
+		s.Say("   %s's gateway ended, exit status 0", g.Name)
 	}
 	return nil
 }
@@ -221,7 +212,7 @@ func (s *stage) close() error {
 		s.nginx.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-s.served:
-		case <-time.After(patience):
+		case <-time.After(show.Patience):
 		}
 	}
 	return s.lab.Close()
