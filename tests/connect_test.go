@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"sluice/scripts/lab/labtest"
 	"sluice/scripts/lab/pki"
 	"sluice/tests/harness"
 )
@@ -56,17 +55,6 @@ func TestEndpointRefuses(t *testing.T) {
 	})
 }
 
-// withEndpoints has the gateway know exactly these endpoints from now on.
-func (s *site) withEndpoints(t *testing.T, endpoints ...string) {
-	t.Helper()
-	g := s.gateways[0]
-	before := g.Metric("sluice_table_version")
-	g.SetRoutes(harness.Routes{serverName: endpoints})
-	harness.Eventually(t, "the table with other endpoints", func() bool {
-		return g.Metric("sluice_table_version") > before
-	})
-}
-
 // TestNextEndpoint has one endpoint dead, in different ways, and one alive: every
 // flow must come to the latter.
 func TestNextEndpoint(t *testing.T) {
@@ -77,22 +65,15 @@ func TestNextEndpoint(t *testing.T) {
 		{"refused", "refused", func(t *testing.T, s *site) string {
 			return s.addr(s.NS("server"), serverPort+1)
 		}},
-		{"black hole", "timeout", func(t *testing.T, s *site) string {
-			addr := s.NS("server").Left.More[0]
-			if s.v6 {
-				addr = s.NS("server").Left.More[1]
-			}
-			_, err := s.NS("dc1").BlackHole(addr)
-			harness.Must(t, err)
-			return netip.AddrPortFrom(addr, serverPort).String()
-		}},
+		{"black hole", "timeout", func(t *testing.T, s *site) string { return s.blackHole(t) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			eachPath(t, []layout{oneHop, oneHop6}, func(t *testing.T, s *site) {
-				s.withEndpoints(t, c.kill(t, s), s.server.Addr().String())
+				s.gateways[0].ConnectTimeout = 300 * time.Millisecond
+				s.gateways[0].Reroute(harness.Routes{serverName: {c.kill(t, s), s.server.Addr().String()}})
 				const flows = 4
 				for range flows {
-					harness.All(t, bothWays(s.open(t), 10_000, 1000)...)
+					harness.All(t, bothWays(s.open(t), 10_000, 9000, 1000)...)
 				}
 				retried := 0
 				for _, r := range s.gateways[0].Records(flows) {
@@ -108,6 +89,18 @@ func TestNextEndpoint(t *testing.T) {
 			})
 		})
 	}
+}
+
+// blackHole is an address of the server's that never answers gateway 0.
+func (s *site) blackHole(t *testing.T) string {
+	t.Helper()
+	addr := s.NS("server").Left.More[0]
+	if s.v6 {
+		addr = s.NS("server").Left.More[1]
+	}
+	_, err := s.NS("dc1").BlackHole(addr)
+	harness.Must(t, err)
+	return netip.AddrPortFrom(addr, serverPort).String()
 }
 
 // TestHelloInPieces sends hellos as no client should and some do.
@@ -135,8 +128,8 @@ func TestHelloInPieces(t *testing.T) {
 				}
 				f.server = accept(t, s.server)
 				harness.Must(t, s.readHello(f.server))
-				harness.All(t, bothWays(f, 100_000, 1000)...)
-				s.wantRecords(t, "closed", 100_000, 100_000)
+				harness.All(t, bothWays(f, 100_000, 90_000, 1000)...)
+				s.wantRecords(t, "closed", 100_000, 90_000)
 			})
 		})
 	}
@@ -168,8 +161,7 @@ func TestTLS(t *testing.T) {
 			if g == s.gateways[0] {
 				next = s.gateways[1].Addr
 			}
-			g.SetRoutes(harness.Routes{ca.SNI("api", "dc2"): {next}})
-			harness.Eventually(t, "the table with the CA's name", func() bool { return g.Metric("sluice_table_version") > 1 })
+			g.Reroute(harness.Routes{ca.SNI("api", "dc2"): {next}})
 		}
 		const n = 4 << 20
 		c := tls.Client(s.dial(t), client.ClientTLS(ca.SNI("api", "dc2")))
@@ -205,26 +197,26 @@ func serveTLS(l net.Listener, conf *tls.Config, n int64) error {
 // TestTakeOver starts a second gateway on the address of the first, which then
 // drains: no client may find nobody there, and no flow may be cut.
 func TestTakeOver(t *testing.T) {
-	labtest.NeedRoot(t)
-	s := newSite(t, oneHop, "-share-ports")
-	// Or the kernel resets who connected to the old one and has not spoken yet.
-	harness.Must(t, s.NS("dc1").Sysctl("net.ipv4.tcp_migrate_req", "1"))
-	old := s.open(t)
-	harness.Start(t, s.NS("dc1"), s.gateways[0].Addr,
-		harness.Routes{serverName: {s.server.Addr().String()}}, "-share-ports")
-	drained := make(chan struct{})
-	go func() {
-		defer close(drained)
-		s.gateways[0].Stop()
-	}()
-	for i := range 50 {
-		f := s.open(t)
-		if err := errors.Join(harness.Send(f.client, 3, 10, 10), harness.Receive(f.server, 3, 10)); err != nil {
-			t.Fatalf("flow %d: %v", i, err)
+	overPaths(t, []layout{oneHop}, func(t *testing.T, s *site) {
+		// Or the kernel resets who connected to the old one and has not spoken yet.
+		harness.Must(t, s.NS("dc1").Sysctl("net.ipv4.tcp_migrate_req", "1"))
+		first := s.gateways[0]
+		old := s.open(t)
+		s.gateways[0] = s.start(t, 1, s.server.Addr().String())
+		drained := make(chan struct{})
+		go func() {
+			defer close(drained)
+			first.Stop()
+		}()
+		for i := range 50 {
+			f := s.open(t)
+			if err := errors.Join(harness.Send(f.client, 3, 10, 10), harness.Receive(f.server, 3, 10)); err != nil {
+				t.Fatalf("flow %d: %v", i, err)
+			}
+			f.client.Close()
+			f.server.Close()
 		}
-		f.client.Close()
-		f.server.Close()
-	}
-	harness.All(t, bothWays(old, 1<<20, 64<<10)...)
-	<-drained
+		harness.All(t, bothWays(old, 1<<20, 1<<20, 64<<10)...)
+		<-drained
+	}, "-share-ports")
 }

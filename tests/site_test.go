@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,9 +26,19 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// paths are those that the suite runs over. A flow must not notice by which one
-// it travels.
-var paths = []string{"splice"}
+// path is a way for flows to travel, with what is to be seen of it. A flow must not
+// notice by which one it does.
+type path struct {
+	name       string   // that routes ask for, and the log must have
+	flags      []string // of a gateway that has it
+	carried    []string // series that grow when flows are carried
+	disordered []string // those that grow when segments are lost, late or double, too
+}
+
+// paths are those that the suite runs over.
+var paths = []path{
+	{name: "splice"},
+}
 
 const (
 	serverName = "api.default.dc2.internal.test.consul"
@@ -52,28 +63,47 @@ var (
 type site struct {
 	*lab.Lab
 	layout
+	path     path
+	anyPath  bool // some flows may take another one
+	flags    []string
 	gateways []*harness.Gateway
-	server   net.Listener
+	server   *net.TCPListener
 	hello    []byte
 }
 
-// newSite builds a lab of that layout and starts its gateways.
-func newSite(t *testing.T, l layout, flags ...string) *site {
+// newSite builds a lab of that layout and starts its gateways, with more flags.
+func newSite(t *testing.T, p path, l layout, flags ...string) *site {
 	t.Helper()
 	chain := []string{"client", "dc1", "dc2", "server"}
 	if l.hops == 1 {
 		chain = []string{"client", "dc1", "server"}
 	}
-	s := &site{Lab: labtest.New(t, chain...), layout: l, hello: harness.Hello(serverName, 0)}
+	s := &site{
+		Lab:    labtest.New(t, chain...),
+		layout: l,
+		path:   p,
+		flags:  slices.Concat(p.flags, flags),
+		hello:  harness.Hello(serverName, 0),
+	}
 	s.server = s.listen(t, serverPort)
 	next := s.server.Addr().String()
 	for i := l.hops; i >= 1; i-- {
-		ns := s.Namespaces[i]
-		g := harness.Start(t, ns, s.addr(ns, port), harness.Routes{serverName: {next}}, flags...)
+		g := s.start(t, i, next)
 		s.gateways = append([]*harness.Gateway{g}, s.gateways...)
 		next = g.Addr
 	}
 	return s
+}
+
+// start starts a gateway in the i-th namespace that leads to the address.
+func (s *site) start(t *testing.T, i int, next string) *harness.Gateway {
+	t.Helper()
+	return harness.Start(t, s.Namespaces[i], harness.Config{
+		Listen: s.addr(s.Namespaces[i], port),
+		Routes: harness.Routes{serverName: {next}},
+		Path:   s.path.name,
+		Flags:  s.flags,
+	})
 }
 
 // addr is where a namespace listens, as those to its left see it.
@@ -86,13 +116,13 @@ func (s *site) addr(ns *lab.Namespace, port uint16) string {
 }
 
 // listen opens one more port of the server.
-func (s *site) listen(t *testing.T, port uint16) net.Listener {
+func (s *site) listen(t *testing.T, port uint16) *net.TCPListener {
 	t.Helper()
 	ns := s.NS("server")
 	l, err := ns.Listen("tcp", s.addr(ns, port))
 	harness.Must(t, err)
 	t.Cleanup(func() { l.Close() })
-	return l
+	return l.(*net.TCPListener)
 }
 
 // flow is a connection through all gateways, seen from both ends.
@@ -113,22 +143,31 @@ func (s *site) open(t testing.TB) flow {
 
 func (s *site) dial(t testing.TB) *net.TCPConn {
 	t.Helper()
+	c, err := s.connect()
+	harness.Must(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// connect is dial for goroutines, which must not end the test.
+func (s *site) connect() (*net.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), harness.Patience)
 	defer cancel()
 	c, err := s.NS("client").Dial(ctx, "tcp", s.gateways[0].Addr)
-	harness.Must(t, err)
-	t.Cleanup(func() { c.Close() })
-	harness.Limit(t, c, 2*harness.Patience)
-	return c.(*net.TCPConn)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), c.SetDeadline(time.Now().Add(2 * harness.Patience))
 }
 
-func accept(t testing.TB, l net.Listener) *net.TCPConn {
+func accept(t testing.TB, l *net.TCPListener) *net.TCPConn {
 	t.Helper()
-	c, err := l.Accept()
+	harness.Must(t, l.SetDeadline(time.Now().Add(harness.Patience)))
+	c, err := l.AcceptTCP()
 	harness.Must(t, err)
 	t.Cleanup(func() { c.Close() })
 	harness.Limit(t, c, 2*harness.Patience)
-	return c.(*net.TCPConn)
+	return c
 }
 
 // readHello reads the hello that a flow begins with, and nothing after it.
@@ -139,65 +178,44 @@ func (s *site) readHello(c net.Conn) error {
 	return nil
 }
 
-// wantRecords expects the one flow of a test in every gateway's access log, with
-// the bytes of payload each way that the test sent.
-func (s *site) wantRecords(t *testing.T, reason string, sent, received int64) {
-	t.Helper()
-	for _, g := range s.gateways {
-		r := g.Records(1)[0]
-		if want := sent + int64(len(s.hello)); r.Sent != want || r.Received != received {
-			t.Errorf("logged %d bytes sent and %d received, want %d and %d", r.Sent, r.Received, want, received)
-		}
-		wantEnd(t, r, reason)
-	}
-}
-
-func wantEnd(t *testing.T, r harness.Record, reason string) {
-	t.Helper()
-	if r.Reason != reason || r.SNI != serverName || r.Attempts != 1 {
-		t.Errorf("logged reason %q (%s), name %q, %d attempts; want reason %q, 1 attempt", r.Reason, r.Detail, r.SNI, r.Attempts, reason)
-	}
-}
-
-// eachPath runs a test over each path and each of the layouts.
-func eachPath(t *testing.T, layouts []layout, test func(*testing.T, *site)) {
+// overPaths runs a test over each path and each of the layouts.
+func overPaths(t *testing.T, layouts []layout, test func(*testing.T, *site), flags ...string) {
 	labtest.NeedRoot(t)
-	for _, path := range paths {
+	for _, p := range paths {
 		for _, l := range layouts {
-			t.Run(path+", "+l.name, func(t *testing.T) {
-				s := newSite(t, l)
-				before := make([]int, len(s.gateways))
-				for i, g := range s.gateways {
-					before[i] = g.Descriptors()
-				}
-				test(t, s)
-				for i, g := range s.gateways {
-					g.Idle()
-					wantPath(t, g, path)
-					wantDescriptors(t, g, before[i])
-				}
-			})
+			t.Run(p.name+", "+l.name, func(t *testing.T) { test(t, newSite(t, p, l, flags...)) })
 		}
 	}
 }
 
-// wantPath expects that every flow that was carried at all took the path.
-func wantPath(t *testing.T, g *harness.Gateway, path string) {
-	t.Helper()
-	for _, r := range g.Records(0) {
-		if r.Path != "" && r.Path != path {
-			t.Errorf("flow by path %q, want %q", r.Path, path)
-		}
-	}
-}
-
-// wantDescriptors expects that nothing is left of the flows but the pool of pipes.
-func wantDescriptors(t *testing.T, g *harness.Gateway, before int) {
-	t.Helper()
-	const pools = 2 * 2 * 64 // workers, descriptors of a pipe, pipes
-	harness.Eventually(t, "a gateway that has closed its sockets", func() bool {
-		return g.Descriptors() <= before+pools
+// eachPath is overPaths, and expects of each gateway at the end that the flows took
+// the path and that nothing is left of them.
+func eachPath(t *testing.T, layouts []layout, test func(*testing.T, *site)) {
+	overPaths(t, layouts, func(t *testing.T, s *site) {
+		before := s.descriptors()
+		test(t, s)
+		s.wantNothingLeft(t, before)
 	})
+}
+
+// descriptors are each gateway's.
+func (s *site) descriptors() []harness.Descriptors {
+	var all []harness.Descriptors
+	for _, g := range s.gateways {
+		all = append(all, g.Descriptors())
+	}
+	return all
+}
+
+// wantNothingLeft expects that all flows are over, that they took the path, and that
+// nothing is left of them.
+func (s *site) wantNothingLeft(t *testing.T, before []harness.Descriptors) {
+	t.Helper()
+	for i, g := range s.gateways {
+		g.Idle()
+		s.wantPath(t, g)
+		wantAtRest(t, g, before[i])
+	}
 }
 
 // quietTime is how long nothing must come where nothing should. Longer would find
@@ -211,9 +229,9 @@ type end struct {
 	seed uint64
 }
 
-// sendAll sends n bytes and ends the stream.
-func (e end) sendAll(n int64) error {
-	if err := harness.Send(e, e.seed, n, 64<<10); err != nil {
+// sendAll sends n bytes in pieces of the given size and ends the stream.
+func (e end) sendAll(n int64, piece int) error {
+	if err := harness.Send(e, e.seed, n, piece); err != nil {
 		return err
 	}
 	return e.CloseWrite()

@@ -49,7 +49,7 @@ type Lab struct {
 	Namespaces []*Namespace // in the order of Options.Chain
 
 	claim *claim
-	drops atomic.Int64 // tables made so far, to name the next
+	rules atomic.Int64 // made so far, to name the next
 }
 
 // congestion is the control of the lab's connections, whatever the host's default,

@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,9 +30,9 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func dropped(t *testing.T, d *lab.Drop) uint64 {
+func met(t *testing.T, r *lab.Rule) uint64 {
 	t.Helper()
-	n, err := d.Packets()
+	n, err := r.Packets()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +79,7 @@ func TestLoss(t *testing.T) {
 		send()
 	}
 	// Or some more: the system sends packets of its own.
-	eventually(t, "all packets lost", func() bool { return dropped(t, all) >= n })
+	eventually(t, "all packets lost", func() bool { return met(t, all) >= n })
 	if arrives() {
 		t.Error("a packet arrived in spite of a loss of 100 %")
 	}
@@ -95,14 +96,101 @@ func TestLoss(t *testing.T) {
 	for range n {
 		send()
 	}
-	eventually(t, "some 600 of 2,000 packets lost", func() bool { return dropped(t, some) > 450 })
-	if got := dropped(t, some); got > 800 {
+	eventually(t, "some 600 of 2,000 packets lost", func() bool { return met(t, some) > 450 })
+	if got := met(t, some); got > 800 {
 		t.Errorf("%d of 2,000 packets lost, want some 600", got)
 	}
 	for _, percent := range []float64{-1, 0, 0.001, 100.1, math.NaN()} {
-		if _, err := b.Loss(percent); err == nil {
-			t.Errorf("Loss(%v): no error", percent)
+		for name, rule := range map[string]func() (*lab.Rule, error){
+			"Loss":      func() (*lab.Rule, error) { return b.Loss(percent) },
+			"Duplicate": func() (*lab.Rule, error) { return b.Duplicate(b.Left, percent) },
+			"Reorder":   func() (*lab.Rule, error) { return b.Reorder(b.Left, percent) },
+		} {
+			if _, err := rule(); err == nil {
+				t.Errorf("%s of %v percent: no error", name, percent)
+			}
 		}
+	}
+}
+
+// TestDisorder sends numbered packets over a link that repeats some and holds some
+// back, and looks at the numbers that arrive.
+func TestDisorder(t *testing.T) {
+	labtest.NoLeaks(t)
+	l := labtest.New(t, "a", "b")
+	a, b := l.NS("a"), l.NS("b")
+	var conn net.PacketConn
+	err := b.Do(func() (err error) {
+		conn, err = net.ListenPacket("udp", netip.AddrPortFrom(b.Left.IPv4, 0).String())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	out, err := a.Dial(context.Background(), "udp", conn.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	// How many arrive again, and how many after a higher one? They are few enough to
+	// wait in the receiver's buffer, and numbered on from those before, of which some
+	// may be there yet.
+	next := uint32(0)
+	disorder := func() (again, late int) {
+		const n = 200
+		first := next
+		for range n {
+			if _, err := out.Write(binary.BigEndian.AppendUint32(nil, next)); err != nil {
+				t.Fatal(err)
+			}
+			next++
+		}
+		seen, highest := map[uint32]bool{}, uint32(0)
+		for len(seen) < n {
+			b := make([]byte, 4)
+			conn.SetReadDeadline(time.Now().Add(time.Second))
+			if _, _, err := conn.ReadFrom(b); err != nil {
+				break // a busy receiver may lose some
+			}
+			i := binary.BigEndian.Uint32(b)
+			switch {
+			case i < first:
+				continue
+			case seen[i]:
+				again++
+			case i < highest:
+				late++
+			}
+			seen[i], highest = true, max(i, highest)
+		}
+		return again, late
+	}
+
+	twice, err := a.Duplicate(a.Right, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, late := disorder(); again == 0 || late > 0 || met(t, twice) == 0 {
+		t.Errorf("some are to come twice: %d did, %d came late", again, late)
+	}
+	if err := twice.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time after the first was removed
+		held, err := a.Reorder(a.Right, 20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, late := disorder(); again > 0 || late == 0 || met(t, held) == 0 {
+			t.Errorf("some are to come late: %d did, %d came twice", late, again)
+		}
+		if err := held.Remove(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again, late := disorder(); again > 0 || late > 0 {
+		t.Errorf("without a rule, %d packets came twice and %d late", again, late)
 	}
 }
 
@@ -132,7 +220,7 @@ func TestBlackHole(t *testing.T) {
 				} else if e, ok := err.(net.Error); !ok || !e.Timeout() {
 					t.Errorf("got %v, want a timeout: nobody may be told", err)
 				}
-				if dropped(t, hole) == 0 {
+				if met(t, hole) == 0 {
 					t.Error("no packet counted")
 				}
 				call(t, l.NS("gw"), server, good)

@@ -103,6 +103,8 @@ func TestNilNamespace(t *testing.T) {
 		"Offloads":  func() error { return none.Offloads(nil, true) },
 		"MTU":       func() error { return none.MTU(nil, 1500) },
 		"Loss":      func() error { _, err := none.Loss(1); return err },
+		"Duplicate": func() error { _, err := none.Duplicate(nil, 1); return err },
+		"Reorder":   func() error { _, err := none.Reorder(nil, 1); return err },
 		"Listen":    func() error { _, err := none.Listen("tcp", "127.0.0.1:0"); return err },
 		"Dial":      func() error { _, err := none.Dial(context.Background(), "tcp", "127.0.0.1:1"); return err },
 		"Output":    func() error { _, err := none.Output(context.Background(), "true"); return err },

@@ -1,8 +1,7 @@
 package harness
 
 import (
-	"bufio"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -28,55 +27,81 @@ func init() { metricsPort.Store(9102) }
 type Gateway struct {
 	Addr string // where it listens, host:port
 
+	// From the next SetRoutes on:
+	Path           string        // that every route asks for
+	ConnectTimeout time.Duration // of every cluster; at first longer than any SYN is lost for
+
 	t       testing.TB
 	ns      *lab.Namespace
 	dir     string
 	metrics string // where it answers HTTP
-	cmd     *exec.Cmd
+	args    []string
+	cmd     *exec.Cmd  // nil once it was ended
 	ended   chan error // its end, once
 	client  *http.Client
 }
 
-// Start runs a gateway that listens on addr and has the routes. It is stopped at
-// the end of the test, if it was not before, and must then end well.
-func Start(t testing.TB, ns *lab.Namespace, addr string, routes Routes, flags ...string) *Gateway {
+// Workers is how many event loops a gateway has, on every machine.
+const Workers = 2
+
+// Config says what gateway to start.
+type Config struct {
+	Listen string // host:port
+	Routes Routes
+	Path   string   // that every route asks for; "": the gateway's choice
+	Flags  []string // more of them, which win over the harness's own
+}
+
+// Start runs a gateway in the namespace and returns when it is ready. It is stopped
+// at the end of the test, if it was not before, and must then end well.
+func Start(t testing.TB, ns *lab.Namespace, conf Config) *Gateway {
 	t.Helper()
 	g := &Gateway{
-		Addr:    addr,
-		t:       t,
-		ns:      ns,
-		dir:     t.TempDir(),
-		metrics: fmt.Sprintf("127.0.0.1:%d", metricsPort.Add(1)),
-		ended:   make(chan error, 1),
+		Addr:           conf.Listen,
+		Path:           cmp.Or(conf.Path, "auto"),
+		ConnectTimeout: Patience / 2,
+		t:              t,
+		ns:             ns,
+		dir:            t.TempDir(),
+		metrics:        fmt.Sprintf("127.0.0.1:%d", metricsPort.Add(1)),
+		ended:          make(chan error, 1),
 		client: &http.Client{
 			Timeout:   Patience,
 			Transport: &http.Transport{DialContext: ns.Dial, DisableKeepAlives: true},
 		},
 	}
-	g.SetRoutes(routes)
-	g.cmd = exec.Command(Binary(t), append([]string{"gateway", "-listen", addr,
-		"-routes", g.path("routes.hcl"), "-metrics-bind", g.metrics, "-log-format", "json",
-		"-access-log", g.path("access.log"), "-drain-timeout", "30s"}, flags...)...)
-	log, err := os.Create(g.path("sluice.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	g.cmd.Stdout, g.cmd.Stderr = log, log
-	// With the race detector, a process would wait for a second before it exits.
-	g.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
-	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := ns.Start(g.cmd); err != nil {
-		t.Fatal(err)
-	}
-	cmd := g.cmd
-	go func() { g.ended <- cmd.Wait() }()
+	g.SetRoutes(conf.Routes)
+	g.args = append([]string{"gateway", "-listen", conf.Listen,
+		"-routes", g.file("routes.hcl"), "-metrics-bind", g.metrics, "-log-format", "json",
+		"-access-log", g.file("access.log"), "-drain-timeout", "30s",
+		"-workers", strconv.Itoa(Workers)}, conf.Flags...)
 	t.Cleanup(g.cleanup)
-	Eventually(t, "a gateway that is ready", g.ready)
+	g.run()
 	return g
 }
 
-func (g *Gateway) path(name string) string { return filepath.Join(g.dir, name) }
+// run starts the process and waits until it is ready.
+func (g *Gateway) run() {
+	g.t.Helper()
+	cmd := exec.Command(Binary(g.t), g.args...)
+	log, err := os.Create(g.file("sluice.log"))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
+	// With the race detector, a process would wait for a second before it exits.
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := g.ns.Start(cmd); err != nil {
+		g.t.Fatal(err)
+	}
+	g.cmd = cmd
+	go func() { g.ended <- cmd.Wait() }()
+	Eventually(g.t, "a gateway that is ready", g.ready)
+}
+
+func (g *Gateway) file(name string) string { return filepath.Join(g.dir, name) }
 
 func (g *Gateway) ready() bool {
 	select {
@@ -114,10 +139,52 @@ func (g *Gateway) Stop() {
 			_ = cmd.Process.Kill()
 		}
 	}
-	log := g.text("sluice.log")
-	if err != nil || strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic:") {
-		g.t.Errorf("the gateway in %s ended badly: %v\n%s", g.ns.Name, err, log)
+	if err := verdict(err, g.text("sluice.log")); err != nil {
+		g.t.Errorf("the gateway in %s: %v", g.ns.Name, err)
 	}
+}
+
+// Kill ends the gateway with SIGKILL.
+func (g *Gateway) Kill() {
+	g.t.Helper()
+	g.Signal(syscall.SIGKILL)
+	<-g.ended
+	g.cmd = nil
+}
+
+// Restart starts a gateway that has ended again, with empty logs.
+func (g *Gateway) Restart() {
+	g.t.Helper()
+	if err := os.Remove(g.file("access.log")); err != nil {
+		g.t.Fatal(err)
+	}
+	g.run()
+}
+
+// Rotate has the gateway begin its access log anew.
+func (g *Gateway) Rotate() {
+	g.t.Helper()
+	if err := os.Remove(g.file("access.log")); err != nil {
+		g.t.Fatal(err)
+	}
+	g.Signal(syscall.SIGHUP)
+	Eventually(g.t, "a new access log", func() bool {
+		_, err := os.Stat(g.file("access.log"))
+		return err == nil
+	})
+}
+
+// verdict judges a gateway by how it ended and what it had said.
+func verdict(end error, log string) error {
+	for _, sign := range []string{"DATA RACE", "panic:", "fatal error:"} {
+		if end == nil && strings.Contains(log, sign) {
+			end = errors.New(sign)
+		}
+	}
+	if end != nil {
+		return fmt.Errorf("ended badly: %w\n%s", end, log)
+	}
+	return nil
 }
 
 func (g *Gateway) cleanup() {
@@ -136,7 +203,7 @@ func tail(s string) string {
 }
 
 func (g *Gateway) text(name string) string {
-	b, err := os.ReadFile(g.path(name))
+	b, err := os.ReadFile(g.file(name))
 	if err != nil {
 		return err.Error()
 	}
@@ -157,111 +224,33 @@ func (g *Gateway) Signal(sig syscall.Signal) {
 // Routes is a routing table: server name to the addresses of its endpoints.
 type Routes map[string][]string
 
-// SetRoutes puts a new file of routes in place at once.
+// SetRoutes puts a new file of routes in place at once. The gateway has yet to
+// notice: see Reroute.
 func (g *Gateway) SetRoutes(routes Routes) {
 	g.t.Helper()
 	var b strings.Builder
 	for name, endpoints := range routes {
-		fmt.Fprintf(&b, "route %q {\n  cluster = %q\n}\ncluster %q {\n  connect_timeout = \"500ms\"\n", name, name, name)
+		fmt.Fprintf(&b, "route %q {\n  cluster = %q\n  path = %q\n}\n", name, name, g.Path)
+		fmt.Fprintf(&b, "cluster %q {\n  connect_timeout = %q\n", name, g.ConnectTimeout)
 		for _, e := range endpoints {
 			fmt.Fprintf(&b, "  endpoint %q {}\n", e)
 		}
 		b.WriteString("}\n")
 	}
-	tmp := g.path("routes.hcl.new")
+	tmp := g.file("routes.hcl.new")
 	if err := os.WriteFile(tmp, []byte(b.String()), 0o600); err != nil {
 		g.t.Fatal(err)
 	}
-	if err := os.Rename(tmp, g.path("routes.hcl")); err != nil {
+	if err := os.Rename(tmp, g.file("routes.hcl")); err != nil {
 		g.t.Fatal(err)
 	}
 }
 
-// Record is a line of the access log.
-type Record struct {
-	SNI, Route, Endpoint, Path, Reason, Detail, Source string
-	Sent, Received                                     int64
-	Attempts                                           int
-}
-
-// Records waits until n flows have ended in all, and returns them in the order of
-// their end.
-func (g *Gateway) Records(n int) []Record {
+// Reroute gives the gateway other routes and returns when new flows go by them. At
+// most one goroutine may do so at a time.
+func (g *Gateway) Reroute(routes Routes) {
 	g.t.Helper()
-	var records []Record
-	Eventually(g.t, fmt.Sprintf("%d lines in the access log of %s", n, g.ns.Name), func() bool {
-		records = g.records()
-		return len(records) >= n
-	})
-	return records
-}
-
-func (g *Gateway) records() []Record {
-	var records []Record
-	for line := range strings.Lines(g.text("access.log")) {
-		var r Record
-		if !strings.HasSuffix(line, "\n") {
-			break // still being written
-		}
-		if err := json.Unmarshal([]byte(line), &r); err != nil {
-			g.t.Fatalf("access log line %q: %v", line, err)
-		}
-		records = append(records, r)
-	}
-	return records
-}
-
-// Metric is the value of a series, written as /metrics has it.
-func (g *Gateway) Metric(series string) float64 {
-	g.t.Helper()
-	resp, err := g.client.Get("http://" + g.metrics + "/metrics")
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), series+" "); ok {
-			v, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				g.t.Fatal(err)
-			}
-			return v
-		}
-	}
-	g.t.Fatalf("no series %s", series)
-	return 0
-}
-
-// Idle waits until the gateway has no flow.
-func (g *Gateway) Idle() {
-	g.t.Helper()
-	Eventually(g.t, "a gateway without flows", func() bool { return g.Metric("sluice_flows_active") == 0 })
-}
-
-// Descriptors is the number of open files of the process.
-func (g *Gateway) Descriptors() int {
-	g.t.Helper()
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.cmd.Process.Pid))
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return len(entries)
-}
-
-// RSS is the memory of the process, in bytes.
-func (g *Gateway) RSS() int64 {
-	g.t.Helper()
-	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", g.cmd.Process.Pid))
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var kib int64
-		if n, _ := fmt.Sscanf(lines.Text(), "Rss: %d kB", &kib); n == 1 {
-			return kib << 10
-		}
-	}
-	g.t.Fatal("no Rss in smaps_rollup")
-	return 0
+	before := g.Metric("sluice_table_version")
+	g.SetRoutes(routes)
+	Eventually(g.t, "the table with other routes", func() bool { return g.Metric("sluice_table_version") > before })
 }

@@ -103,12 +103,17 @@ func (c *firstWrite) Close() error                     { return nil }
 func (c *firstWrite) SetDeadline(time.Time) error      { return nil }
 func (c *firstWrite) SetWriteDeadline(time.Time) error { return nil }
 
-// Eventually waits until is reports true.
-func Eventually(t testing.TB, what string, is func() bool) {
+// Eventually waits until is reports true. What seen returns, if given, is told when
+// that never happens.
+func Eventually(t testing.TB, what string, is func() bool, seen ...func() any) {
 	t.Helper()
 	for deadline := time.Now().Add(Patience); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
+		if time.Now().Before(deadline) {
+			continue
 		}
+		for _, f := range seen {
+			what += fmt.Sprintf("; at last: %+v", f())
+		}
+		t.Fatalf("waited in vain for %s", what)
 	}
 }

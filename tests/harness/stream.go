@@ -2,11 +2,10 @@ package harness
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -35,27 +34,73 @@ func Send(w io.Writer, seed uint64, n int64, piece int) error {
 // onlyWriter hides a connection's ReadFrom, which would choose its own pieces.
 type onlyWriter struct{ io.Writer }
 
+// Endless is the length of a stream of which there is always more.
+const Endless = math.MaxInt64
+
+// SendUntil writes a stream until stop is closed, and returns how much of it.
+func SendUntil(stop <-chan struct{}, w io.Writer, seed uint64) (int64, error) {
+	stream, piece := Stream(seed, Endless), make([]byte, 64<<10)
+	for sent := int64(0); ; sent += int64(len(piece)) {
+		select {
+		case <-stop:
+			return sent, nil
+		default:
+		}
+		if _, err := io.ReadFull(stream, piece); err != nil {
+			return sent, err
+		}
+		if _, err := w.Write(piece); err != nil {
+			return sent, fmt.Errorf("send past byte %d: %w", sent, err)
+		}
+	}
+}
+
 // Receive reads a stream of n bytes, and reports the first error or difference.
 func Receive(r io.Reader, seed uint64, n int64) error {
-	want, got := sha256.New(), sha256.New()
-	have, err := io.CopyBuffer(onlyWriter{got}, io.LimitReader(r, n), make([]byte, 64<<10))
+	have, err := compare(io.LimitReader(r, n), Stream(seed, n))
 	if err != nil {
 		return fmt.Errorf("receive byte %d of %d: %w", have, n, err)
 	}
 	if have < n {
 		return fmt.Errorf("receive: the stream ends after %d bytes of %d", have, n)
 	}
-	if _, err := io.Copy(want, Stream(seed, n)); err != nil {
-		return err
-	}
-	return sameHash(want, got)
+	return nil
 }
 
-func sameHash(want, got hash.Hash) error {
-	if !bytes.Equal(want.Sum(nil), got.Sum(nil)) {
-		return errors.New("the bytes received are not those sent")
+// ReceiveAll reads a stream to its end, however long, and returns its length.
+func ReceiveAll(r io.Reader, seed uint64) (int64, error) {
+	n, err := compare(r, Stream(seed, Endless))
+	if err != nil {
+		return n, fmt.Errorf("receive byte %d: %w", n, err)
 	}
-	return nil
+	return n, nil
+}
+
+var errDiffers = errors.New("it is not the one that was sent")
+
+// compare reads got to its end, and returns how many of its bytes are want's, with
+// the error that stopped it. Byte by byte, it tells more than sums would.
+func compare(got, want io.Reader) (int64, error) {
+	g, w := make([]byte, 64<<10), make([]byte, 64<<10)
+	for same := int64(0); ; {
+		n, err := got.Read(g)
+		if _, err := io.ReadFull(want, w[:n]); err != nil {
+			return same, fmt.Errorf("more than was sent: %w", err)
+		}
+		if !bytes.Equal(g[:n], w[:n]) {
+			for i := 0; g[i] == w[i]; i++ {
+				same++
+			}
+			return same, errDiffers
+		}
+		same += int64(n)
+		if errors.Is(err, io.EOF) {
+			return same, nil
+		}
+		if err != nil {
+			return same, err
+		}
+	}
 }
 
 // End reads on and expects the orderly end of the stream.
@@ -74,12 +119,17 @@ func End(c io.Reader) error {
 func Reset(c net.Conn) error {
 	_, err := io.Copy(io.Discard, c)
 	switch {
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case IsCut(err):
 		return nil
 	case err == nil:
 		return errors.New("expected a reset, got the end of the stream")
 	}
 	return fmt.Errorf("expected a reset, got %w", err)
+}
+
+// IsCut tells whether an error is that of a connection which was reset.
+func IsCut(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // Abort closes with a reset.

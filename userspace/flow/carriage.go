@@ -8,4 +8,16 @@ type Carriage interface {
 	Active() time.Duration
 	// Abort resets both sides and ends the flow for that reason.
 	Abort(End)
+	// Tally brings the flow's byte counters up to date, where they are not always.
+	Tally()
+}
+
+// Movable is a Carriage that another path can take its flow from.
+type Movable interface {
+	Carriage
+	// Leave gives the flow up, unless now is not the moment: when the path itself
+	// holds bytes of it, or one of its ends has come. After true the carriage is
+	// no more, the sockets are the caller's, and whatever is unread in them is to
+	// be moved by the next path.
+	Leave() bool
 }

@@ -115,6 +115,9 @@ func (w *worker) stopWhenEmpty() {
 func (w *worker) sum() {
 	sent, received := w.ended.sent.Load(), w.ended.received.Load()
 	for c := range w.conns {
+		if c.stage == stageCarried {
+			c.carriage.Tally()
+		}
 		sent += c.flow.Sent.Load()
 		received += c.flow.Received.Load()
 	}

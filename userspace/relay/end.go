@@ -23,6 +23,21 @@ func (c *carriage) passEnd(i int) {
 	_ = unix.Shutdown(c.legs[1-i].fd.Sys, unix.SHUT_WR)
 }
 
+// Leave gives the flow up to another path, if nothing of it is here.
+func (c *carriage) Leave() bool {
+	if c.ended {
+		return false
+	}
+	for i := range c.ways {
+		w := &c.ways[i]
+		if w.held > 0 || w.spill != nil || w.eof || c.legs[i].broken != nil {
+			return false
+		}
+	}
+	c.ended = true // for turns that it asked for
+	return true
+}
+
 // fail ends the flow because leg i is broken, but only after what came from there
 // before: the answer of a server that then resets the upload it refuses may be
 // waiting while the upload meets the reset.
