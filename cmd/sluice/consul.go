@@ -28,6 +28,8 @@ type mesh struct {
 	registrar *registration.Registrar
 	keeper    *snapshot.Keeper // nil: no table on disk
 	store     func()           // has it written for the last time
+	started   chan struct{}    // closed once the registrar has
+	token     string           // with which the service is registered
 
 	service atomic.Pointer[registration.Service] // nil: not known yet
 	standby atomic.Pointer[standing]             // nil: no source yet
@@ -46,7 +48,7 @@ const (
 	// requestTime is how long the agent may take for an answer.
 	requestTime = 10 * time.Second
 	// tokenTime is between looks at the token's file.
-	tokenTime = 10 * time.Second
+	tokenTime = 5 * time.Second
 )
 
 func newMesh(set *settings, log *slog.Logger) (*mesh, error) {
@@ -58,7 +60,11 @@ func newMesh(set *settings, log *slog.Logger) (*mesh, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &mesh{set: set, log: log, agent: agent, registrar: registrar, store: func() {}}
+	token, err := agent.Token()
+	if err != nil {
+		return nil, err
+	}
+	m := &mesh{set: set, token: token, log: log, agent: agent, registrar: registrar, store: func() {}, started: make(chan struct{})}
 	if set.stateFile() != "" {
 		m.keeper = snapshot.NewKeeper(set.stateFile(), log)
 	}
@@ -74,11 +80,12 @@ func (m *mesh) Run(ctx context.Context, publish func(*route.Table)) error {
 	}
 	service, err := m.registrar.Start(ctx)
 	if err != nil {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, registration.ErrLeaving) {
 			return nil
 		}
 		return err
 	}
+	close(m.started)
 	m.found(service)
 	if last != nil && meta.Identity != identity(service) {
 		m.log.Error("the table on disk is another gateway's: it does not count", "its", meta.Identity, "ours", identity(service))
@@ -201,16 +208,22 @@ func (m *mesh) keepalive(o *gateway.SocketOptions) {
 // attend keeps the service in the agent and the table on disk while the gateway
 // serves.
 func (m *mesh) attend(ctx context.Context) {
-	go m.registrar.Run(ctx, m.found)
+	go func() {
+		select {
+		case <-m.started: // a table from disk may be served before
+			m.registrar.Run(ctx, m.found)
+		case <-ctx.Done():
+		}
+	}()
 	go m.watchToken(ctx)
 	if m.keeper == nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	keeping, cancel := context.WithCancel(ctx)
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
-		if err := m.keeper.Run(ctx); err != nil {
+		if err := m.keeper.Run(keeping); err != nil {
 			m.log.Error("the last table is not on disk", "error", err)
 		}
 	}()
@@ -221,7 +234,8 @@ func (m *mesh) attend(ctx context.Context) {
 }
 
 // watchToken tells when the token's file cannot be used any more, and when it can
-// again. The last good token is used in between.
+// again. The last good token is used in between. With another token the service is
+// registered again.
 func (m *mesh) watchToken(ctx context.Context) {
 	var told error
 	for ticks := time.NewTicker(tokenTime); ; {
@@ -233,6 +247,7 @@ func (m *mesh) watchToken(ctx context.Context) {
 			m.log.Info("the token's file can be used again")
 		}
 		told = problem
+		m.renew(ctx)
 		select {
 		case <-ctx.Done():
 			ticks.Stop()
@@ -240,6 +255,20 @@ func (m *mesh) watchToken(ctx context.Context) {
 		case <-ticks.C:
 		}
 	}
+}
+
+// renew registers the service with the token of now, if that is another one.
+func (m *mesh) renew(ctx context.Context) {
+	token, err := m.agent.Token()
+	if err != nil || token == m.token {
+		return
+	}
+	if err := m.registrar.Renew(ctx); err != nil {
+		m.log.Warn("cannot register with the token that the file has now: trying again", "error", err)
+		return
+	}
+	m.token = token
+	m.log.Info("the token is another one: the gateway's service has it too")
 }
 
 // leave has nobody choose this gateway any more, and gives them the time to know.

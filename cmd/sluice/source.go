@@ -65,7 +65,7 @@ func (m *mesh) try(ctx context.Context, s registration.Service, last *route.Tabl
 			if unreachable != nil {
 				return nil, unreachable
 			}
-			m.log.Info("routes come from the catalog, for xDS does not answer", "why", err, "agent", m.agent)
+			m.log.Info("routes come from the catalog, for xDS does not answer", "why", err, "agent", m.agent.String())
 			return from, nil
 		}
 		m.log.Info("routes come by xDS, for it answers", "agent", o.Address)
@@ -77,18 +77,35 @@ func (m *mesh) try(ctx context.Context, s registration.Service, last *route.Tabl
 	if err != nil {
 		return nil, err
 	}
+	m.checkRights(ctx)
 	m.stand(func() (bool, time.Time, int) { s := from.Status(); return s.Connected, s.Since, s.Kept })
 	return from, nil
+}
+
+// checkRights warns when the token does not see all services: by xDS the agent leaves
+// those out without a word.
+func (m *mesh) checkRights(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
+	_, meta, err := m.agent.API().Catalog().Services(new(api.QueryOptions).WithContext(ctx))
+	if err == nil && meta.ResultsFilteredByACLs {
+		m.log.Warn("the token does not see all services: those that it may not read have no route",
+			"probably", `it lacks service_prefix "" { policy = "read" } or node_prefix "" { policy = "read" }`)
+	}
 }
 
 func (m *mesh) xdsOptions(ctx context.Context, s registration.Service, last *route.Table) (xds.Options, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
 	address, tls, err := m.agent.XDS(ctx)
+	sight := &sight{agent: m.agent.API()}
+	if _, err := sight.hidden(ctx); err != nil {
+		m.log.Warn("it is not known yet which services the token sees", "error", err)
+	}
 	return xds.Options{
 		Address: address, TLS: tls, Token: m.agent.Token,
 		NodeID: s.ID, Namespace: s.Namespace, Partition: s.Partition,
-		Last: last, Log: m.log,
+		Last: last, Hidden: sight.hidden, Log: m.log,
 	}, err
 }
 

@@ -41,7 +41,7 @@
 //
 // Of the first table, too, all must be known: each service, each peer, and each
 // remote datacenter, unless it does not answer, which must not keep the others
-// waiting. What the token may not read is then as if it were not there, and the log
+// waiting; nor must peers, which an agent takes ten seconds to refuse. What the token may not read is then as if it were not there, and the log
 // says which right is missing, but without service names and instances there is no
 // table.
 package consul

@@ -76,8 +76,10 @@ type timing struct {
 	quiet time.Duration // a burst of answers is over when nothing came for so long,
 	burst time.Duration // or when it has lasted so long
 
-	wait time.Duration // how long a query waits for a change
-	turn time.Duration // the same where there are more than may wait
+	wait     time.Duration // how long a query waits for a change
+	turn     time.Duration // the same where there are more than may wait
+	optional time.Duration // how long the first table waits for what an agent may take long to refuse
+
 	poll time.Duration // between two looks at what cannot be waited for
 	pace time.Duration // least time between two answers of a query
 
@@ -99,8 +101,10 @@ func (o *Options) timing() timing {
 		quiet: 20 * time.Millisecond,
 		burst: 200 * time.Millisecond,
 
-		wait: 5 * time.Minute,
-		turn: 500 * time.Millisecond,
+		wait:     5 * time.Minute,
+		turn:     500 * time.Millisecond,
+		optional: 2 * time.Second,
+
 		poll: 5 * time.Second,
 		pace: 50 * time.Millisecond,
 

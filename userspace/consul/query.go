@@ -2,6 +2,7 @@ package consul
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"github.com/hashicorp/consul/api"
@@ -33,6 +34,9 @@ type fact struct {
 	name  string // of the service
 	where string // datacenter or peer; empty: here
 }
+
+// LogValue has logs of JSON, too, say what String does.
+func (f fact) LogValue() slog.Value { return slog.StringValue(f.String()) }
 
 func (f fact) String() string {
 	switch f.kind {
@@ -72,6 +76,10 @@ func (f fact) remote() bool { return f.kind == aboutGatewayNames || f.kind == ab
 
 // polled tells whether a query for it cannot wait for a change.
 func (f fact) polled() bool { return f.kind == aboutDatacenters || f.kind == aboutPeerings }
+
+// optional tells whether a first table may do without: an agent takes ten seconds to
+// say that a token may not read peerings.
+func (f fact) optional() bool { return f.kind == aboutPeerings || f.kind == aboutImports }
 
 // export is a service that peers may use.
 type export struct {

@@ -94,21 +94,28 @@ func (r *running) run(ctx context.Context) error {
 			}
 			r.flushAt = earlier(now.Add(r.times.quiet), r.burst.Add(r.times.burst))
 		case now := <-timer.C:
-			if at := earlier(r.flushAt, r.compiler.loss.Due()); !at.IsZero() && !now.Before(at) {
-				r.flushAt = time.Time{}
-				r.flush(now)
-			}
+			r.flushAt = time.Time{}
+			r.flush(now)
 		}
 	}
 }
 
 // until is how long there is nothing to do, unless something is heard.
 func (r *running) until(now time.Time) time.Duration {
-	at := earlier(r.flushAt, r.compiler.loss.Due())
+	at := r.due()
 	if at.IsZero() {
 		return time.Hour
 	}
 	return max(0, at.Sub(now))
+}
+
+// due is when there may be something to publish, and zero for never.
+func (r *running) due() time.Time {
+	at := earlier(r.flushAt, r.compiler.loss.Due())
+	if !r.compiler.whole && time.Now().Before(r.optionalAt()) {
+		at = earlier(at, r.optionalAt())
+	}
+	return at
 }
 
 // follow asks for what is wanted, and no more for what is not. The first query of
@@ -165,6 +172,10 @@ func (r *running) take(a answer, now time.Time) {
 	if a.filtered && known && !was {
 		r.compiler.warn("the token lost rights: what is missing in the answer stays as it was", a.fact.String(), errors.New("it lacks "+right(a.kind)))
 		return
+	}
+	if a.filtered && !known {
+		r.compiler.warn("the token does not see all there is: what it may not read is as if it were not there",
+			a.fact.String(), errors.New("it lacks "+right(a.kind)))
 	}
 	r.filtered[a.fact] = a.filtered
 	if a.reset {
@@ -224,7 +235,7 @@ func (r *running) succeeded(f fact, now time.Time) {
 // flush publishes what has changed, once there is a whole table.
 func (r *running) flush(now time.Time) {
 	c := r.compiler
-	if !c.whole && (len(r.pending) > 0 || c.names == nil) {
+	if !c.whole && (r.lacks(now) || c.names == nil) {
 		return
 	}
 	first := !c.whole
@@ -242,6 +253,19 @@ func (r *running) flush(now time.Time) {
 		s.Kept, s.Queries, s.Delay = len(c.loss.Kept()), len(r.running), r.delay()
 	})
 }
+
+// lacks tells whether there is something to wait for before the first table.
+func (r *running) lacks(now time.Time) bool {
+	for f := range r.pending {
+		if !f.optional() || now.Before(r.optionalAt()) {
+			return true
+		}
+	}
+	return false
+}
+
+// optionalAt is when the first table does not wait for peers any more.
+func (r *running) optionalAt() time.Time { return r.begun.Add(r.times.optional) }
 
 func (r *running) update(change func(*Status)) {
 	next := *r.status.Load()

@@ -80,7 +80,7 @@ func (w *watcher) asks(f fact) bool {
 
 // watch asks for one fact until the context is done.
 func (w *watcher) watch(ctx context.Context, f fact) {
-	var index uint64
+	var index, last uint64 // to wait for a change after, 0: not to wait; and of the last answer
 	for failures := 0; ctx.Err() == nil; {
 		asked := time.Now()
 		value, meta, err := w.ask(ctx, f, index)
@@ -91,17 +91,18 @@ func (w *watcher) watch(ctx context.Context, f fact) {
 			w.deliver(ctx, answer{fact: f, err: err})
 			sleep(ctx, w.times.backoff(failures))
 			failures++
+			index = 0 // that it is answered again must be known at once, not at the next change
 			continue
 		}
 		failures = 0
 		next := max(meta.LastIndex, 1)
 		if next != index || f.polled() {
-			w.deliver(ctx, answer{fact: f, value: value, filtered: meta.ResultsFilteredByACLs, reset: next < index})
+			w.deliver(ctx, answer{fact: f, value: value, filtered: meta.ResultsFilteredByACLs, reset: next < last})
 		}
-		if next < index || f.polled() {
+		if next < last || f.polled() {
 			next = 0 // as Consul's documentation of blocking queries has it
 		}
-		index = next
+		index, last = next, next
 		if f.polled() {
 			sleep(ctx, w.times.poll/2+rand.N(w.times.poll))
 		} else {

@@ -82,14 +82,27 @@ func (r *Registrar) read(ctx context.Context, hash string) (*api.AgentService, s
 	return service, meta.LastContentHash, nil
 }
 
+// Renew registers the service again, as it is for a token that is another one than
+// before: with the one that the service was registered with the agent keeps it in the
+// catalog, and reads what it tells the gateway by xDS. It does nothing unless this
+// process has registered the service.
+func (r *Registrar) Renew(ctx context.Context) error {
+	r.mu.Lock()
+	d := r.registered
+	r.mu.Unlock()
+	if d == nil {
+		return nil
+	}
+	return r.register(ctx, d)
+}
+
 // register tells the agent of the service.
-func (r *Registrar) register(ctx context.Context) error {
-	d := r.definition()
+func (r *Registrar) register(ctx context.Context, d *api.AgentServiceRegistration) error {
 	err := r.write(ctx, func(q *api.QueryOptions) error {
 		err := r.api.Agent().ServiceRegisterOpts(d, api.ServiceRegisterOpts{}.WithContext(q.Context()))
 		if code(err) == 0 { // it did, or may have
 			r.mu.Lock()
-			r.owned = true
+			r.registered = d
 			r.mu.Unlock()
 		}
 		return err
@@ -115,7 +128,7 @@ func (r *Registrar) write(ctx context.Context, do func(*api.QueryOptions) error)
 	}
 	defer func() { <-r.writing }()
 	if r.leaving.Err() != nil {
-		return errLeaving
+		return ErrLeaving
 	}
 	q, cancel := r.bounded(context.WithoutCancel(ctx), 0)
 	defer cancel()

@@ -78,7 +78,7 @@ func (r *Registrar) advice(err error) string {
 	case errors.Is(err, errHangs):
 		return "the agent hangs, or has no leader to ask"
 	case notJSON(err):
-		return "it is no Consul agent that answers at this address"
+		return "the agent stopped, or it is no Consul agent that answers at this address"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "the agent is not running, or -http-addr is wrong"
 	case !errors.As(err, &s):

@@ -32,9 +32,9 @@ func (r *Registrar) Maintenance(ctx context.Context) error {
 func (r *Registrar) Deregister(ctx context.Context) error {
 	r.leave()
 	r.mu.Lock()
-	id, owned := r.id, r.owned
+	id, registered := r.id, r.registered
 	r.mu.Unlock()
-	if !owned {
+	if registered == nil {
 		return nil
 	}
 	return r.lastly(ctx, "deregister "+strconv.Quote(id), func(q *api.QueryOptions) error {

@@ -45,10 +45,10 @@ type Registrar struct {
 	leaving context.Context // done once the gateway is to leave
 	leave   context.CancelFunc
 
-	mu     sync.Mutex
-	id     string // of the service; "" while it is looked for
-	owned  bool   // this process has registered it, or may have
-	status Status
+	mu         sync.Mutex
+	id         string                        // of the service; "" while it is looked for
+	registered *api.AgentServiceRegistration // by this process, or it may be so; nil: not
+	status     Status
 
 	watch watch // Start's and Run's
 }
@@ -93,8 +93,8 @@ func (r *Registrar) Planned() (Service, bool) {
 
 // Start registers or finds the service and returns it. It tries until it has
 // succeeded; its error says that the settings and what the agent has do not fit, or
-// that the context was done, and what was the matter until then. Run may be called
-// after that too.
+// that the context was done, and what was the matter until then, or is ErrLeaving. Run
+// may be called after that too.
 func (r *Registrar) Start(ctx context.Context) (Service, error) {
 	ctx, stop := r.staying(ctx)
 	defer stop()
@@ -106,6 +106,8 @@ func (r *Registrar) Start(ctx context.Context) (Service, error) {
 			return *s, nil
 		case errors.As(err, &f):
 			return Service{}, f
+		case err != nil && r.leaving.Err() != nil:
+			return Service{}, ErrLeaving
 		case err != nil && ctx.Err() != nil:
 			if before := r.Status().Err; before != nil {
 				err = before
@@ -132,12 +134,12 @@ func (r *Registrar) Run(ctx context.Context, changed func(Service)) {
 // staying is a context that is done when the gateway leaves, too.
 func (r *Registrar) staying(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	detach := context.AfterFunc(r.leaving, func() { cancel(errLeaving) })
+	detach := context.AfterFunc(r.leaving, func() { cancel(ErrLeaving) })
 	return ctx, func() { detach(); cancel(nil) }
 }
 
-// errLeaving is that Maintenance or Deregister was called.
-var errLeaving = errors.New("the gateway is leaving")
+// ErrLeaving is that Maintenance or Deregister was called while Start was at it.
+var ErrLeaving = errors.New("the gateway is leaving")
 
 // Status tells how it goes.
 func (r *Registrar) Status() Status {

@@ -140,7 +140,7 @@ func (r *Registrar) registerFirst(ctx context.Context) error {
 	case err != nil && !isUnknown(err):
 		return err
 	}
-	if err := r.register(ctx); err != nil {
+	if err := r.register(ctx, r.definition()); err != nil {
 		return err
 	}
 	r.watch.registered = true
@@ -159,7 +159,7 @@ func (r *Registrar) repair(ctx context.Context, why string) error {
 		sleep(ctx, wait)
 		return nil // it may have come back meanwhile
 	}
-	if err := r.register(ctx); err != nil {
+	if err := r.register(ctx, r.definition()); err != nil {
 		return err
 	}
 	now := time.Now()
