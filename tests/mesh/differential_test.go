@@ -15,6 +15,7 @@ import (
 // do so while the mesh changes.
 
 func TestOneDatacenter(t *testing.T) {
+	t.Parallel()
 	c := consultest.Start(t, consul.OneServer, consul.Settings{ACL: true, TLS: true})
 	a := c.Agents[0]
 	gateway := consul.MeshGateway{ID: "gw1", Name: "gw", LAN: c.Gateway(1)}
@@ -61,6 +62,7 @@ func TestOneDatacenter(t *testing.T) {
 }
 
 func TestTwoDatacenters(t *testing.T) {
+	t.Parallel()
 	c := consultest.Start(t, consul.TwoDatacenters, consul.Settings{ACL: true})
 	here, there := c.Agents[0], c.Agents[1]
 	local := consul.MeshGateway{ID: "gw1", Name: "gw", LAN: c.Gateway(1), WAN: "198.51.100.1:8443"}
@@ -90,6 +92,7 @@ func token(t *testing.T, a *consul.Agent) string {
 // TestPeers: one cluster exports, the other imports, and their servers peer through
 // gateways.
 func TestPeers(t *testing.T) {
+	t.Parallel()
 	c := consultest.Start(t, consul.TwoMeshes, consul.Settings{ACL: true, TLS: true})
 	home, cloud := c.Agents[0], c.Agents[1]
 	var gateways [2]consul.MeshGateway
@@ -132,6 +135,7 @@ func TestPeers(t *testing.T) {
 // TestWANFederation: servers of federated datacenters reach each other
 // through the gateways alone, which nobody runs here: the tables say all there is.
 func TestWANFederation(t *testing.T) {
+	t.Parallel()
 	c := consultest.Start(t, consul.TwoDatacenters, consul.Settings{})
 	for i, a := range c.Agents {
 		g := consul.MeshGateway{ID: "gw", Name: "gw", LAN: c.Gateway(i + 1), WAN: c.Gateway(i + 1).String(), ExposeServers: true}

@@ -12,6 +12,7 @@ import (
 // TestAcrossDatacenters is what a mesh gateway is for: a client in dc1 calls a
 // service in dc2 through both gateways, and through the other one alone.
 func TestAcrossDatacenters(t *testing.T) {
+	t.Parallel()
 	for _, source := range []string{"xds", "catalog"} {
 		t.Run(source, func(t *testing.T) {
 			c := consultest.Start(t, consul.TwoDatacenters, consul.Settings{ACL: true, TLS: true})

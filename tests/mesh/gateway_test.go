@@ -2,8 +2,6 @@ package mesh
 
 import (
 	"bufio"
-	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +27,7 @@ import (
 type gateway struct {
 	t       testing.TB
 	dir     string
+	addr    string // host:port where it takes the mesh's connections, if it registered itself there
 	metrics string // host:port
 	cmd     *exec.Cmd
 	ended   chan error
@@ -46,7 +45,7 @@ func startGateway(t testing.TB, a *consul.Agent, token string, flags ...string) 
 		g.env = append(g.env, "CONSUL_HTTP_TOKEN="+token)
 	}
 	g.flags = append([]string{"gateway", "-access-log", g.file("access.log"), "-log-format", "json",
-		"-state-dir", g.dir, "-drain-delay", "100ms"}, flags...)
+		"-state-dir", g.dir, "-drain-delay", "100ms", "-drain-timeout", "1s"}, flags...)
 	g.start()
 	t.Cleanup(func() {
 		g.stop()
@@ -56,6 +55,31 @@ func startGateway(t testing.TB, a *consul.Agent, token string, flags ...string) 
 		}
 	})
 	return g
+}
+
+// startOwn is startGateway for one that registers itself, as an instance of "gw" at a
+// host of the cluster's own in a datacenter.
+func startOwn(t testing.TB, c *consul.Cluster, a *consul.Agent, datacenter, host int, token string, flags ...string) *gateway {
+	t.Helper()
+	addr := netip.AddrPortFrom(c.Loopback(datacenter, host), 8443).String()
+	g := startGateway(t, a, token, append([]string{"-register", "-service", "gw", "-proxy-id", fmt.Sprintf("gw%d", host),
+		"-address", addr, "-wan-address", addr}, flags...)...)
+	g.addr = addr
+	return g
+}
+
+// bothSources runs a gateway for each source in the first datacenter, beside the
+// agent, and waits until they serve.
+func bothSources(t testing.TB, c *consul.Cluster, a *consul.Agent, token string, flags ...string) map[string]*gateway {
+	t.Helper()
+	both := map[string]*gateway{}
+	for i, source := range []string{"xds", "catalog"} {
+		both[source] = startOwn(t, c, a, 1, 10+i, token, append([]string{"-source", source}, flags...)...)
+	}
+	for _, g := range both {
+		g.ready()
+	}
+	return both
 }
 
 func (g *gateway) file(name string) string { return filepath.Join(g.dir, name) }
@@ -150,6 +174,17 @@ func (g *gateway) metric(series string) float64 {
 	return 0
 }
 
+// measures waits until a series has the value.
+func (g *gateway) measures(series string, want float64) {
+	g.t.Helper()
+	eventually(g.t, fmt.Sprintf("%s to be %v", series, want), func() error {
+		if got := g.metric(series); got != want {
+			return fmt.Errorf("it is %v", got)
+		}
+		return nil
+	})
+}
+
 // logged waits until its log has the text.
 func (g *gateway) logged(text string) {
 	g.t.Helper()
@@ -198,57 +233,10 @@ func eventually(t testing.TB, what string, ok func() error) {
 	t.Fatalf("waited in vain for %s: %v", what, err)
 }
 
-// echo is a plain service that sends back what it is sent, with its name before it.
-func echo(t testing.TB, name string, at netip.AddrPort) {
+// logged checks that the gateway had a flow like that.
+func logged(t testing.TB, g *gateway, like func(record) bool) {
 	t.Helper()
-	l, err := net.Listen("tcp", at.String())
-	must(t, err)
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				fmt.Fprintf(c, "%s\n", name)
-				_, _ = io.Copy(c, c)
-			}()
-		}
-	}()
-}
-
-// call opens a connection of the mesh's mutual TLS by way of a gateway, and says who
-// answered.
-func call(ctx context.Context, via string, config *tls.Config) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", via)
-	if err != nil {
-		return "", err
+	if all := g.records(); !slices.ContainsFunc(all, like) {
+		t.Errorf("no such flow is logged, among %d", len(all))
 	}
-	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	must := conn.SetDeadline(deadline)
-	if must != nil {
-		return "", must
-	}
-	line, err := bufio.NewReader(conn).ReadString('\n')
-	return strings.TrimSpace(line), err
-}
-
-// answers waits until a call is answered by the service named.
-func answers(t testing.TB, via string, config *tls.Config, want string) {
-	t.Helper()
-	eventually(t, "an answer of "+want+" by way of "+via, func() error {
-		got, err := call(t.Context(), via, config)
-		if err != nil {
-			return err
-		}
-		if got != want {
-			return fmt.Errorf("%q answered", got)
-		}
-		return nil
-	})
 }

@@ -13,14 +13,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sluice/scripts/consul"
+	"sluice/tests/harness"
+	"sluice/userspace/client"
 	catalog "sluice/userspace/consul"
 	"sluice/userspace/route"
 	"sluice/userspace/xds"
 )
 
-// patience is how long a table may take to become what it should on a busy machine
-// before it counts as never.
-const patience = 25 * time.Second
+// patience is how long anything may take on a busy machine before it counts as never.
+const patience = harness.Patience
 
 // pair is both sources of one gateway at work.
 type pair struct {
@@ -38,12 +39,18 @@ func watch(t testing.TB, a *consul.Agent, gateway consul.MeshGateway, token stri
 		Token: func() (string, error) { return token, nil },
 	})
 	must(t, err)
-	client, err := a.ClientWith(token)
-	must(t, err)
-	c, err := catalog.New(catalog.Options{
-		Client: client, Datacenter: a.Datacenter, Domain: "consul", Discovery: route.Logical,
+	o := catalog.Options{
+		Datacenter: a.Datacenter, Domain: "consul", Discovery: route.Logical,
 		WANFederation: gateway.ExposeServers, Log: log, Settle: time.Second,
-	})
+	}
+	settings := client.Settings{HTTPAddr: a.HTTP(), Token: token}
+	if ca := a.CAFile(); ca != "" {
+		settings.HTTPAddr, settings.CAFile, o.Connections = "https://"+a.HTTPS(), ca, -1
+	}
+	agent, err := settings.Agent()
+	must(t, err)
+	o.Client = agent.API()
+	c, err := catalog.New(o)
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)

@@ -52,7 +52,7 @@ func (s *Source) Run(ctx context.Context, publish func(*route.Table)) error {
 		publish:  publish,
 		begun:    time.Now(),
 		pending:  map[fact]struct{}{},
-		failing:  map[fact]error{},
+		failing:  map[fact]failure{},
 		filtered: map[fact]bool{},
 	}
 	r.compiler.loss.Begin(s.Last == nil)
@@ -67,13 +67,19 @@ type running struct {
 	begun    time.Time // for how long the first table took
 
 	pending  map[fact]struct{} // asked for, and never answered
-	failing  map[fact]error    // that failed the last time
+	failing  map[fact]failure  // that failed the last time
 	filtered map[fact]bool     // whether the token's rights made the last answer shorter
 	away     bool              // Consul does not answer as it should
 	crowdSay bool              // it was told that queries take turns
 
 	flushAt time.Time // when the burst of answers is over; zero if there is none
 	burst   time.Time // when that began
+}
+
+// failure is why a query failed, and whether the log has it.
+type failure struct {
+	err  error
+	told bool
 }
 
 func (r *running) run(ctx context.Context) error {
@@ -194,14 +200,13 @@ func (r *running) failed(f fact, err error) {
 	if forbidden && f.kind > aboutInstances || f.remote() {
 		delete(r.pending, f)
 	}
-	if was := r.failing[f]; was == nil || was.Error() != err.Error() {
-		log := r.Log.Warn
-		if r.away && was == nil {
-			log = r.Log.Debug // one line is enough for all of them
-		}
-		log("consul: query failed", "of", f, "err", err, "probably", advice(f, err))
+	was, again := r.failing[f]
+	// While Consul is away, one line is enough for all queries.
+	told := !r.away || again && was.told
+	if told && (!again || was.err.Error() != err.Error()) {
+		r.Log.Warn("consul: query failed", "of", f, "err", err, "probably", advice(f, err))
 	}
-	r.failing[f] = err
+	r.failing[f] = failure{err, told}
 	if r.away || forbidden || f.remote() {
 		return
 	}
@@ -216,12 +221,14 @@ func (r *running) failed(f fact, err error) {
 }
 
 func (r *running) succeeded(f fact, now time.Time) {
-	if _, failed := r.failing[f]; failed {
+	if was, failed := r.failing[f]; failed {
 		delete(r.failing, f)
-		r.Log.Info("consul: query is answered again", "of", f)
+		if was.told {
+			r.Log.Info("consul: query is answered again", "of", f)
+		}
 	}
-	for other, err := range r.failing {
-		if !other.remote() && statusOf(err) != http.StatusForbidden {
+	for other, failure := range r.failing {
+		if !other.remote() && statusOf(failure.err) != http.StatusForbidden {
 			return
 		}
 	}

@@ -13,6 +13,8 @@
 //     missing came back (Returned). What leaves before is kept until then. A
 //     restarted agent answers in parts, and the rest follows within a second or so.
 //     The first answers of all have no table to lose and are believed.
+//   - While the source knows that Consul tells less than there is (Doubt), for the
+//     token lost a right, nothing that is missing leaves.
 //   - Half of all services at once, and at least two, are not one that was
 //     deregistered. They are kept until they come back or Hold is over. All services
 //     at once are kept until some service is there again.
@@ -49,6 +51,7 @@ type Guard struct {
 	told     string             // the reason for it that was logged last
 	settling bool               // Consul is not believed yet
 	settled  time.Time          // when it will be; zero before its first answers
+	doubt    string             // why the source does not believe it; "": it does
 }
 
 // keeping is why and since when a lost cluster is kept.
@@ -72,6 +75,18 @@ func (l *Guard) Begin(first bool) {
 // Answered is called when Consul has given its first answers since Begin.
 func (l *Guard) Answered(now time.Time) { l.settled = now.Add(l.Settle) }
 
+// Doubt is called when there is reason not to believe Consul what is missing, such as
+// rights that the token lost. It is kept, and after Settle the reason is to be looked
+// for again: see Doubts.
+func (l *Guard) Doubt(why string, now time.Time) {
+	l.settling, l.settled, l.doubt = true, now.Add(l.Settle), why
+}
+
+// Doubts tells whether clusters are kept for a doubt that is to be looked at again.
+func (l *Guard) Doubts(now time.Time) bool {
+	return l.doubt != "" && len(l.kept) > 0 && !now.Before(l.settled)
+}
+
 // Returned notes that a cluster has endpoints, or never had any to lose.
 func (l *Guard) Returned(name string, now time.Time) {
 	if _, was := l.kept[name]; !was {
@@ -87,7 +102,7 @@ func (l *Guard) Returned(name string, now time.Time) {
 // others. The names are all that are lost, those that are kept already included.
 func (l *Guard) Judge(t *route.Table, lost []string, now time.Time) (leave []string) {
 	if l.settling && !l.settled.IsZero() && !now.Before(l.settled) {
-		l.settling = false
+		l.settling, l.doubt = false, ""
 	}
 	if len(lost) == 0 {
 		l.all, l.told = false, ""
@@ -126,6 +141,8 @@ func (l *Guard) tell(mass bool) {
 	why := ""
 	switch {
 	case len(l.kept) == 0:
+	case l.doubt != "":
+		why = "doubt"
 	case l.settling:
 		why = "settling"
 	case l.all:
@@ -142,6 +159,8 @@ func (l *Guard) tell(mass bool) {
 	kept := l.Kept()
 	log := l.log.With("clusters", len(kept), "first", kept[:min(len(kept), 5)])
 	switch why {
+	case "doubt":
+		log.Warn(l.source+": Consul is not believed that clusters of the table are gone: kept", "because", l.doubt)
 	case "settling":
 		log.Info(l.source+": Consul, back after it was away, lacks clusters of the table: kept until it has settled", "settles_in", l.Settle)
 	case "all":

@@ -128,3 +128,31 @@ func TestAfterAway(t *testing.T) {
 	p.now = p.now.Add(settle / 2)
 	p.leave("a.x", "a.x")
 }
+
+// TestDoubt: while Consul tells less than there is, not even one service leaves.
+func TestDoubt(t *testing.T) {
+	p := newPlay(t, "a.x", "b.x", "c.x", "d.x")
+	p.Begin(true)
+	p.Answered(p.now)
+	if p.Doubts(p.now) {
+		t.Error("doubts at the beginning")
+	}
+	p.Doubt("no right", p.now)
+	p.leave("a.x", "")
+	if !strings.Contains(p.log.String(), `because="no right"`) || p.Doubts(p.now) {
+		t.Errorf("looks again too early: %v, or log:\n%s", p.Doubts(p.now), &p.log)
+	}
+	p.now = p.Due()
+	if !p.Doubts(p.now) {
+		t.Error("does not look again")
+	}
+	p.Doubt("no right", p.now)
+	p.leave("a.x b.x", "")
+	p.now = p.Due()
+	p.Returned("b.x", p.now.Add(-settle)) // in between
+	p.leave("a.x", "a.x")
+	if p.Doubts(p.now) {
+		t.Error("still doubts")
+	}
+	p.leave("c.x", "c.x")
+}

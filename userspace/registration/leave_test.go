@@ -85,13 +85,14 @@ func TestLeaveWithTrouble(t *testing.T) {
 		"html":    {status(404, html), "no Consul agent"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := newFake(t)
 			r, _ := registrar(t, f.client, flags(t, "-register"))
 			start(t, r)
-			r.times.request = 50 * time.Millisecond
+			r.times.request = 500 * time.Millisecond
 			f.failing(only("PUT", c.fault))
 			for what, leave := range map[string]func(context.Context) error{"maintenance": r.Maintenance, "deregister": r.Deregister} {
-				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 				err := leave(ctx)
 				cancel()
 				if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), what) {

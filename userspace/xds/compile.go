@@ -2,6 +2,7 @@ package xds
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ type compiler struct {
 	table   *route.Table // the last one, nil before the first
 	builder *route.Builder
 	loss    *loss.Guard
+	doubt   func() string // why what is missing is not believed; "": it is
 
 	heard   bool                           // an agent has told of clusters and listeners
 	whole   bool                           // a table of this mesh was made
@@ -30,6 +32,7 @@ func newCompiler(m *mesh, last *route.Table, times timing) *compiler {
 		table:   last,
 		builder: route.NewBuilder(last, "xds"),
 		loss:    loss.New("xds", m.log, times.settle, times.hold),
+		doubt:   func() string { return "" },
 		present: map[string]struct{}{},
 		linger:  map[string]map[string]struct{}{},
 		warm:    times.warm,
@@ -91,6 +94,11 @@ func (c *compiler) compileClusters(now time.Time) {
 		}
 		c.loss.Returned(name, now)
 		c.setTable(name, want)
+	}
+	if c.loss.Doubts(now) || slices.ContainsFunc(lost, func(name string) bool { return !c.loss.Keeps(name) }) {
+		if why := c.doubt(); why != "" {
+			c.loss.Doubt(why, now)
+		}
 	}
 	for _, name := range c.loss.Judge(c.table, lost, now) {
 		c.setTable(name, c.content(name))

@@ -30,7 +30,9 @@
 //
 // What the agent takes away leaves by the rules of package loss: Consul is away while
 // there is no stream, and has answered when a new one has given its first answers.
-// What is kept is counted in Status.
+// What is kept is counted in Status. Of services that the token may not read any more
+// the agent says that they are gone, too, and one after the other: Options.Hidden
+// tells that apart.
 //
 // While there is no stream, the table stays as it is. Options.Last begins with the
 // table of an earlier process by the same rules.

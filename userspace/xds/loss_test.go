@@ -1,6 +1,8 @@
 package xds
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -368,4 +370,48 @@ func TestRestartEmpty(t *testing.T) {
 	x.answer(clusterType, "s0.x")
 	x.answer(endpointType, "s0.x")
 	c.becomes(want[:len(want)-2]...)
+}
+
+// TestHidden: what the token sees no more stays, one by one as the agent takes it away,
+// until it sees it again or it is known to be gone.
+func TestHidden(t *testing.T) {
+	p := newPlay(t, nil)
+	var hidden bool
+	var fails error
+	asked := 0
+	s, err := New(Options{Address: "127.0.0.1:8502", NodeID: "gw", Hidden: func(context.Context) (bool, error) {
+		asked++
+		return hidden, fails
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.doubt = s.doubt
+	p.begin()
+	p.have("a.x", "b.x", "c.x", "d.x")
+	p.routes("a.x", "b.x", "c.x", "d.x")
+	p.gone("a.x")
+	p.routes("b.x", "c.x", "d.x")
+
+	hidden = true
+	p.gone("b.x")
+	p.routes("b.x", "c.x", "d.x")
+	before := asked
+	p.routes("b.x", "c.x", "d.x") // nothing new to ask for
+	if asked != before {
+		t.Errorf("asked %d times", asked-before)
+	}
+	p.dueIn(testSettle)
+	p.routes("b.x", "c.x", "d.x")
+	hidden, fails = false, errors.New("no answer")
+	p.gone("c.x")
+	p.routes("b.x", "c.x", "d.x")
+	if !strings.Contains(p.log.String(), "the token lost service_prefix") {
+		t.Errorf("log:\n%s", p.log)
+	}
+	fails = nil
+	p.have("c.x") // the right is back, and b.x is really gone
+	p.routes("b.x", "c.x", "d.x")
+	p.dueIn(testSettle)
+	p.routes("c.x", "d.x")
 }

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -36,6 +37,12 @@ type Options struct {
 	// Last is the table of an earlier process, which stays until the agent has
 	// answered, and by the rules of the package comment after that.
 	Last *route.Table
+
+	// Hidden tells whether there are services that the token sees no more, though it
+	// did. The agent takes those away as if they had been deregistered, so it is asked
+	// when clusters are lost, and while it is so, or cannot be told, they stay. Nil:
+	// there never are.
+	Hidden func(context.Context) (bool, error)
 
 	Log *slog.Logger // nil: slog.Default
 
@@ -73,6 +80,8 @@ type timing struct {
 	hold   time.Duration // Options.Hold
 	warm   time.Duration // a new cluster waits for its endpoints so long
 
+	ask time.Duration // Hidden may take so long
+
 	quiet time.Duration // a burst of answers is over when nothing came for so long,
 	burst time.Duration // or when it has lasted so long
 
@@ -99,6 +108,7 @@ func (o *Options) timing() timing {
 		settle: or(o.Settle, DefaultSettle),
 		hold:   or(o.Hold, DefaultHold),
 		warm:   time.Second,
+		ask:    2 * time.Second,
 
 		quiet: 20 * time.Millisecond,
 		burst: 200 * time.Millisecond,

@@ -101,13 +101,32 @@ type running struct {
 }
 
 func (s *Source) run(publish func(*route.Table)) *running {
+	c := newCompiler(newMesh(s.Log), s.Last, s.times)
+	c.doubt = s.doubt
 	return &running{
 		Source:   s,
-		compiler: newCompiler(newMesh(s.Log), s.Last, s.times),
+		compiler: c,
 		publish:  publish,
 		answered: func() {},
 		begun:    time.Now(),
 	}
+}
+
+// doubt is why the agent is not believed what is missing; "" if it is.
+func (s *Source) doubt() string {
+	if s.Hidden == nil {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.times.ask)
+	defer cancel()
+	hidden, err := s.Hidden(ctx)
+	switch {
+	case err != nil:
+		return "it cannot be told whether the token lost rights: " + err.Error()
+	case hidden:
+		return `the token lost service_prefix "" { policy = "read" } or node_prefix "" { policy = "read" }`
+	}
+	return ""
 }
 
 // flush publishes what has changed, once there is a whole table.
