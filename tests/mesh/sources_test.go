@@ -44,8 +44,8 @@ func watch(t testing.TB, a *consul.Agent, gateway consul.MeshGateway, token stri
 		WANFederation: gateway.ExposeServers, Log: log, Settle: time.Second,
 	}
 	settings := client.Settings{HTTPAddr: a.HTTP(), Token: token}
-	if ca := a.CAFile(); ca != "" {
-		settings.HTTPAddr, settings.CAFile, o.Connections = "https://"+a.HTTPS(), ca, -1
+	if a.CA != nil {
+		settings.HTTPAddr, settings.CAFile, o.Connections = "https://"+a.HTTPS(), a.CAFile(), -1
 	}
 	agent, err := settings.Agent()
 	must(t, err)
