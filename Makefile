@@ -12,7 +12,7 @@ SCRIPTS := .ci/run $(shell find scripts -name '*.sh')
 
 .PHONY: help
 help: ## show this text
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/sluice, a static binary
@@ -53,6 +53,17 @@ test: packages lint consul ## lint, and run every test, those in network namespa
 race: ## run the tests with the race detector (root for those in namespaces)
 	CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 30m ./...
 
+.PHONY: test-kernels
+test-kernels: ## run the tests that depend on the kernel on Debian's 6.1 and 6.12, emulated
+	@scripts/packages.sh vm
+	@$(GO) run ./scripts/vm/program
+
+.PHONY: test-provision
+test-provision: consul ## do what "vagrant up" would in a Debian of debootstrap, and boot that, emulated (root)
+	@scripts/packages.sh vm
+	vagrant validate --ignore-provider
+	@$(GO) run ./scripts/vm/box
+
 .PHONY: soak
 soak: export SOAK := $(SOAK)
 soak: packages ## send flows of random shapes for SOAK (default 5m), and check every byte (root)
@@ -64,6 +75,7 @@ lint: ## gofmt, vet, staticcheck, shellcheck
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
 	shellcheck $(SCRIPTS)
+	scripts/bpf.sh check
 
 .PHONY: fuzz
 fuzz: ## fuzz every parser for FUZZ (default 30s) each

@@ -1,20 +1,31 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the demo and the tests call, if any is missing.
+# Installs the Debian packages that the demo and the tests call, if any is missing;
+# with "vm", those that virtual machines take.
 set -euo pipefail
 
 # command=package
 needs=(
+  clang=clang
   curl=curl
   ethtool=ethtool
   gcc=gcc
   haproxy=haproxy
   ip=iproute2
+  llvm-strip=llvm
   nft=nftables
   nginx=nginx-light
   openssl=openssl
   shellcheck=shellcheck
   tstclnt=libnss3-tools
 )
+if [ "${1:-}" = vm ]; then
+  needs+=(
+    debootstrap=debootstrap
+    qemu-system-x86_64=qemu-system-x86
+    vagrant=vagrant
+    xz=xz-utils
+  )
+fi
 
 PATH=$PATH:/usr/sbin:/sbin
 missing=()
@@ -23,6 +34,7 @@ for need in "${needs[@]}"; do
 done
 # gcc without the C library's headers cannot build for the race detector.
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
+[ -e /usr/include/bpf/bpf_helpers.h ] || missing+=(libbpf-dev)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 		os.Exit(play(role))
 	}
 	code := m.Run()
-	harness.RemoveBinary()
+	harness.CleanUp()
 	os.Exit(code)
 }
 
@@ -37,7 +37,7 @@ type path struct {
 
 // paths are those that the suite runs over.
 var paths = []path{
-	{name: "splice"},
+	{name: "splice", flags: []string{"-path", "splice"}},
 }
 
 const (

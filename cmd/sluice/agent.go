@@ -22,8 +22,6 @@ import (
 	"sluice/userspace/flow"
 	"sluice/userspace/gateway"
 	"sluice/userspace/metrics"
-	"sluice/userspace/poll"
-	"sluice/userspace/relay"
 	"sluice/userspace/route"
 	"sluice/userspace/static"
 )
@@ -34,8 +32,9 @@ type agent struct {
 	log     *slog.Logger
 	store   route.Store
 	source  source
-	mesh    *mesh          // nil: without Consul
-	access  *accesslog.Log // nil: off
+	mesh    *mesh                    // nil: without Consul
+	access  *accesslog.Log           // nil: off
+	paths   atomic.Pointer[datapath] // nil until there is a table
 	metrics *metrics.Metrics
 	server  *metrics.Server                 // nil: off
 	gateway atomic.Pointer[gateway.Gateway] // nil until there is a table
@@ -68,6 +67,7 @@ func newAgent(set *settings, env environment) (*agent, error) {
 		Table:         func() (*route.Table, time.Duration) { return a.store.Load(), a.store.Age() },
 		Source:        a.sourceStatus,
 		StateFailures: a.stateFailures,
+		Sockmap:       a.sockmap,
 		AccessDropped: a.accessDropped,
 		Unready:       a.unready,
 	})
@@ -210,6 +210,8 @@ func (a *agent) listen() (*gateway.Gateway, error) {
 	if a.set.gateway.SharePorts {
 		a.checkMigration()
 	}
+	paths := openDatapath(a.set, a.log)
+	a.paths.Store(paths)
 	cfg := a.set.gateway
 	cfg.Listen = a.listeners()
 	if a.mesh != nil {
@@ -219,7 +221,7 @@ func (a *agent) listen() (*gateway.Gateway, error) {
 		Table:    &a.store,
 		Gate:     gate,
 		Observer: observer{a.metrics, a.access},
-		Paths:    a.paths,
+		Paths:    paths.paths,
 		Log:      a.log,
 	})
 	if err != nil {
@@ -250,18 +252,6 @@ func (a *agent) checkMigration() {
 	if b, err := os.ReadFile(setting); err == nil && strings.TrimSpace(string(b)) == "0" {
 		a.log.Warn("net.ipv4.tcp_migrate_req is 0: clients that have connected to a gateway but not spoken yet are reset when it ends, though another one shares its port")
 	}
-}
-
-// pathNames are those that a route may ask for, beside "auto".
-var pathNames = []string{"splice"}
-
-// paths makes the paths of one loop.
-func (a *agent) paths(loop *poll.Loop) ([]gateway.Path, error) {
-	splice, err := relay.New(loop, a.set.pipes)
-	if err != nil {
-		return nil, err
-	}
-	return []gateway.Path{splice}, nil
 }
 
 func (a *agent) ready() {
@@ -301,6 +291,9 @@ func (a *agent) close() {
 	defer cancel()
 	if a.mesh != nil {
 		a.mesh.close(ctx)
+	}
+	if paths := a.paths.Swap(nil); paths != nil {
+		paths.close()
 	}
 	if a.access != nil {
 		if err := a.access.Close(ctx); err != nil {
@@ -349,6 +342,13 @@ func (a *agent) stateFailures() uint64 {
 		return 0
 	}
 	return a.mesh.keeper.Failures()
+}
+
+func (a *agent) sockmap() metrics.Sockmap {
+	if paths := a.paths.Load(); paths != nil {
+		return paths.stats()
+	}
+	return metrics.Sockmap{}
 }
 
 func (a *agent) accessDropped() uint64 {

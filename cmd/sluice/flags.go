@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/loader"
 	"sluice/userspace/admission"
 	"sluice/userspace/client"
 	"sluice/userspace/gateway"
@@ -23,22 +24,28 @@ import (
 
 // settings are the flags of the gateway.
 type settings struct {
-	config      string
-	routes      string
-	source      string // of Consul's: auto, xds or catalog
-	client      client.Settings
-	service     registration.Settings
-	stateDir    string
-	drainDelay  time.Duration
-	dnsServer   netip.AddrPort
-	metricsBind string
-	accessLog   string
-	logFormat   string
-	logLevel    slog.Level
-	drain       time.Duration
-	pipes       int
-	gateway     gateway.Config
-	limits      admission.Limits
+	config     string
+	routes     string
+	source     string // of Consul's: auto, xds or catalog
+	client     client.Settings
+	service    registration.Settings
+	stateDir   string
+	drainDelay time.Duration
+
+	path         string    // auto, splice or sockmap
+	credit       sizeValue // of the sockmap path, for a flow
+	bpfDir       string    // on bpffs
+	instance     string    // of the pins there
+	unsafeKernel bool
+	dnsServer    netip.AddrPort
+	metricsBind  string
+	accessLog    string
+	logFormat    string
+	logLevel     slog.Level
+	drain        time.Duration
+	pipes        int
+	gateway      gateway.Config
+	limits       admission.Limits
 }
 
 func (s *settings) flags() *flag.FlagSet {
@@ -49,6 +56,7 @@ func (s *settings) flags() *flag.FlagSet {
 	s.service.Flags(fs)
 	s.listenFlags(fs)
 	s.upstreamFlags(fs)
+	s.pathFlags(fs)
 	s.limitFlags(fs)
 	s.logFlags(fs)
 	return fs
@@ -85,6 +93,15 @@ func (s *settings) upstreamFlags(fs *flag.FlagSet) {
 	fs.DurationVar(&g.IdleTimeout, "idle-timeout", 0, "Reset flows that moved no byte for this `duration`. 0: never.")
 	fs.DurationVar(&g.MaxLifetime, "max-lifetime", 0, "Reset flows older than this `duration`. 0: never.")
 	fs.DurationVar(&g.RemovedGrace, "removed-grace", 0, "Reset flows to an endpoint that left the table after this `duration`. 0: they stay.")
+}
+
+func (s *settings) pathFlags(fs *flag.FlagSet) {
+	fs.StringVar(&s.path, "path", "auto", "Carry flows by this `path` unless their route has its own: splice, sockmap, or auto, which begins with splice and moves flows that take turns to sockmap.")
+	s.credit = 1 << 20
+	fs.Var(&s.credit, "credit", "Let the kernel have this `size` of a flow's bytes on their way to a receiver, on the sockmap path.")
+	fs.StringVar(&s.bpfDir, "bpf-dir", loader.DefaultRoot, "Pin maps and programs below this `directory` of a BPF file system.")
+	fs.StringVar(&s.instance, "instance", "default", "Pin under this `name`, for several gateways on a host.")
+	fs.BoolVar(&s.unsafeKernel, "unsafe-kernel", false, "Use sockmap on a kernel whose version is known to crash with it, because this one was patched.")
 	fs.IntVar(&s.pipes, "pipes", 0, "Keep at most this `number` of pipes per worker for flows whose receiver is slow. 0: 64.")
 }
 
@@ -130,6 +147,8 @@ func (s *settings) check() error {
 	bad(g.HelloMax < 512 || g.HelloMax > sni.LargestMax, "-hello-max must be between 512 and 64KiB")
 	bad(g.Socket.KeepaliveTime > 0 && (g.Socket.KeepaliveInterval <= 0 || g.Socket.KeepaliveProbes < 1),
 		"-keepalive-interval and -keepalive-probes must be more than 0")
+	bad(!slices.Contains([]string{"auto", "splice", "sockmap"}, s.path), "-path must be auto, splice or sockmap, not %q", s.path)
+	bad(s.credit < 64<<10 || s.credit > 64<<20, "-credit must be between 64KiB and 65536KiB")
 	bad(s.logFormat != "text" && s.logFormat != "json", "-log-format must be text or json, not %q", s.logFormat)
 	for _, d := range []struct {
 		flag  string

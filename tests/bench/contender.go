@@ -28,6 +28,8 @@ func contenders(sluice string) []*contender {
 	return []*contender{
 		{name: limit},
 		{name: "sluice splice", start: startSluice(sluice, "splice")},
+		{name: "sluice sockmap", start: startSluice(sluice, "sockmap")},
+		{name: "sluice auto", start: startSluice(sluice, "auto")},
 		{name: "haproxy", start: startHAProxy},
 		{name: "nginx", start: startNginx},
 		{name: "io.Copy", start: startCopy},

@@ -9,8 +9,11 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"sluice/scripts/lab"
 )
@@ -33,6 +36,7 @@ const (
 type site struct {
 	*lab.Lab
 	client, gateway, server *lab.Namespace
+	bpf                     string // where a BPF file system is mounted
 }
 
 // newSite builds the lab and starts the server.
@@ -41,7 +45,11 @@ func newSite() (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{l, l.NS("client"), l.NS("gateway"), l.NS("server")}
+	s := &site{Lab: l, client: l.NS("client"), gateway: l.NS("gateway"), server: l.NS("server")}
+	if err := s.mount(); err != nil {
+		l.Close()
+		return nil, err
+	}
 	for _, ns := range l.Namespaces {
 		if err := cubic(ns); err != nil {
 			l.Close()
@@ -53,6 +61,24 @@ func newSite() (*site, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// mount mounts a BPF file system for this run.
+func (s *site) mount() error {
+	s.bpf = filepath.Join(s.Dir, "bpf")
+	if err := os.Mkdir(s.bpf, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("bpf", s.bpf, "bpf", 0, ""); err != nil {
+		return fmt.Errorf("mount a BPF file system: %w", err)
+	}
+	return nil
+}
+
+// Close ends the site.
+func (s *site) Close() error {
+	_ = unix.Unmount(s.bpf, unix.MNT_DETACH)
+	return s.Lab.Close()
 }
 
 // cubic has the namespace's sockets use the congestion control that most machines

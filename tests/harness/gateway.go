@@ -74,6 +74,7 @@ func Start(t testing.TB, ns *lab.Namespace, conf Config) *Gateway {
 	g.args = append([]string{"gateway", "-listen", conf.Listen,
 		"-routes", g.file("routes.hcl"), "-metrics-bind", g.metrics, "-log-format", "json",
 		"-access-log", g.file("access.log"), "-drain-timeout", "30s",
+		"-bpf-dir", BPF(t), "-instance", fmt.Sprint("test-", metricsPort.Load()),
 		"-workers", strconv.Itoa(Workers)}, conf.Flags...)
 	t.Cleanup(g.cleanup)
 	g.run()

@@ -66,8 +66,10 @@ func buildBinary() (string, error) {
 	return path, nil
 }
 
-// RemoveBinary removes what Binary built. Call it at the end of TestMain.
-func RemoveBinary() {
+// CleanUp removes what Binary built and unmounts what BPF mounted. Call it at the end
+// of TestMain.
+func CleanUp() {
+	removeBPF()
 	if build.path != "" {
 		os.RemoveAll(filepath.Dir(build.path))
 	}

@@ -7,7 +7,7 @@ import (
 
 // init has Binary return the sluice that SLUICE_TEST_BINARY names, if it is set: the
 // tests may run where there is no Go to build one with, see scripts/vm. The link to
-// it is what RemoveBinary removes.
+// it is what CleanUp removes.
 func init() {
 	prebuilt := os.Getenv("SLUICE_TEST_BINARY")
 	if prebuilt == "" {

@@ -16,6 +16,6 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	status := m.Run()
-	harness.RemoveBinary()
+	harness.CleanUp()
 	os.Exit(status)
 }

@@ -117,6 +117,6 @@ func must(t testing.TB, err error) {
 
 func TestMain(m *testing.M) {
 	status := m.Run()
-	harness.RemoveBinary()
+	harness.CleanUp()
 	os.Exit(status)
 }

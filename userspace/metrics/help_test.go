@@ -21,6 +21,7 @@ type world struct {
 	reads          atomic.Int64 // of the bytes
 	table          route.Store
 	age            time.Duration
+	sockmap        Sockmap
 	connected      bool
 	since          time.Time
 	lost           atomic.Uint64
@@ -38,6 +39,7 @@ func (w *world) metrics() *Metrics {
 		Table:         func() (*route.Table, time.Duration) { return w.table.Load(), w.age },
 		Source:        func() (bool, time.Time, int) { return w.connected, w.since, 3 },
 		StateFailures: func() uint64 { return 0 },
+		Sockmap:       func() Sockmap { return w.sockmap },
 		AccessDropped: w.lost.Load,
 		Unready: func() error {
 			if why := w.unready.Load(); why != nil {

@@ -31,6 +31,7 @@ type Sources struct {
 	// and how many clusters stay in the table that Consul does not have any more.
 	Source        func() (connected bool, since time.Time, kept int)
 	StateFailures func() uint64 // attempts to put the table on disk that failed
+	Sockmap       func() Sockmap
 	AccessDropped func() uint64 // access log lines lost
 	Unready       func() error  // why no traffic should be sent here, nil when it should
 }
@@ -102,7 +103,9 @@ func (m *Metrics) addFlows() {
 		}
 	}
 	m.paths = m.counterVec("path_flows_total", "Flows carried and over, by path.", "path")
-	m.paths.WithLabelValues("splice")
+	for _, path := range []string{"splice", "sockmap"} {
+		m.paths.WithLabelValues(path)
+	}
 	m.hello = m.histogram("hello_seconds", "Time from accept to the whole ClientHello.")
 	m.connect = m.histogram("connect_seconds", "Time from the ClientHello to an upstream connected.")
 	m.duration = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -129,7 +132,7 @@ func (m *Metrics) addConnects() {
 
 func (m *Metrics) addSources(s Sources) {
 	m.gauge("flows_active", "Connections now, those without an upstream yet included.", func() float64 { return float64(s.Active()) })
-	m.registry.MustRegister(newByteCounter(s.Bytes))
+	m.registry.MustRegister(newByteCounter(s.Bytes), newSockmapCollector(s.Sockmap))
 	m.counterFunc("accesslog_dropped_total", "Access log lines lost to a slow or failing output.",
 		func() float64 { return float64(s.AccessDropped()) })
 	m.counterFunc("state_write_failures_total", "Attempts to put the table on disk that failed.",

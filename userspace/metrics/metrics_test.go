@@ -263,3 +263,19 @@ func TestSource(t *testing.T) {
 		t.Errorf("never heard, and silent for %v s", s)
 	}
 }
+
+func TestSockmap(t *testing.T) {
+	w := &world{}
+	m := w.metrics()
+	before := values(t, m)
+	if on, ok := before["sluice_sockmap_on"]; !ok || on != 0 {
+		t.Errorf("without the path it is %v (there: %v)", on, ok)
+	}
+	w.sockmap = Sockmap{Fallbacks: map[string]uint64{"full": 0}, Pieces: map[string]uint64{"redirected": 0}}
+	before = values(t, m)
+	w.sockmap = Sockmap{On: true, Broken: 2, Fallbacks: map[string]uint64{"full": 3}, Pieces: map[string]uint64{"redirected": 4}}
+	expectChange(t, before, values(t, m), map[string]float64{
+		"sluice_sockmap_on": 1, "sluice_sockmap_broken_flows_total": 2,
+		"sluice_sockmap_fallbacks_total full": 3, "sluice_sockmap_pieces_total redirected": 4,
+	})
+}

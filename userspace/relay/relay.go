@@ -73,7 +73,13 @@ func (s *Splice) Close() { s.pipes.close() }
 // poll.Stream, and closes them when the flow is over. It calls over once, on
 // the loop, when they are closed, and never before it returns.
 func (s *Splice) Carry(f *flow.Flow, down, up poll.FD, over func(flow.End, string)) flow.Carriage {
-	c := &carriage{path: s, flow: f, over: over, active: s.loop.Now()}
+	return s.CarryWatched(f, down, up, over, nil)
+}
+
+// CarryWatched is Carry, and calls quiet whenever it has moved what there was, unless
+// the flow is over. Quiet may take the flow away by the carriage's Leave.
+func (s *Splice) CarryWatched(f *flow.Flow, down, up poll.FD, over func(flow.End, string), quiet func()) flow.Movable {
+	c := &carriage{path: s, flow: f, over: over, quiet: quiet, active: s.loop.Now()}
 	for i, fd := range [2]poll.FD{down, up} {
 		c.legs[i] = leg{c: c, fd: fd, readable: true, writable: true}
 		s.loop.Handle(fd, &c.legs[i])
@@ -91,6 +97,7 @@ type carriage struct {
 	legs   [2]leg // downstream, upstream
 	ways   [2]way
 	over   func(flow.End, string)
+	quiet  func() // nil: nobody is to be told
 	active time.Duration
 	ended  bool
 }
@@ -150,6 +157,9 @@ func (l *leg) Ready(ev poll.Events) {
 		c.pump(1 - i)
 	}
 	c.pump(i)
+	if c.quiet != nil && !c.ended {
+		c.quiet()
+	}
 }
 
 // again asks for another turn of the way that begins at the leg.

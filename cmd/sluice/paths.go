@@ -1,0 +1,136 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"sluice/loader"
+	"sluice/userspace/auto"
+	"sluice/userspace/gateway"
+	"sluice/userspace/metrics"
+	"sluice/userspace/poll"
+	"sluice/userspace/relay"
+	"sluice/userspace/slot"
+	"sluice/userspace/sockmap"
+)
+
+// pathNames are those that a route may ask for, beside "auto".
+var pathNames = []string{"splice", "sockmap"}
+
+// datapath is what the paths of all workers share.
+type datapath struct {
+	set    *settings
+	log    *slog.Logger
+	loaded *loader.Datapath // nil: sockmap is off
+	engine *sockmap.Engine  // the same
+	why    string           // sockmap is off, if it is
+	worker int              // to make paths for next
+
+	mu sync.Mutex // held to close it, and to look at it
+}
+
+// openDatapath loads the kernel's side of the sockmap path, and sees whether it works
+// here. That it does not costs the path and not the gateway.
+func openDatapath(set *settings, log *slog.Logger) *datapath {
+	d := &datapath{set: set, log: log}
+	if set.path == "splice" {
+		d.why = "-path splice"
+		return d
+	}
+	if err := d.load(); err != nil {
+		d.why = err.Error()
+		d.close()
+		log.Warn("no sockmap path: flows take splice", "why", err)
+		return d
+	}
+	log.Info("sockmap path", "credit", set.credit.String())
+	return d
+}
+
+func (d *datapath) load() error {
+	if err := d.checkKernel(); err != nil {
+		return err
+	}
+	if err := loader.Missing(loader.Probe(d.set.bpfDir)); err != nil {
+		return err
+	}
+	var err error
+	d.loaded, err = loader.Load(loader.Options{
+		Root: d.set.bpfDir, Instance: d.set.instance, Flows: d.set.limits.MaxFlows, Workers: d.set.gateway.Workers,
+	})
+	if err != nil {
+		return err
+	}
+	if d.engine, err = sockmap.New(d.loaded, sockmap.Config{Credit: uint32(d.set.credit)}); err != nil {
+		return err
+	}
+	if err := d.engine.SelfTest(0); err != nil {
+		return fmt.Errorf("self-test: %w", err)
+	}
+	return nil
+}
+
+// checkKernel refuses kernels that are known to crash, unless told otherwise.
+func (d *datapath) checkKernel() error {
+	release, err := loader.Release()
+	if err != nil {
+		return err
+	}
+	switch safety, why := loader.CheckVersion(release); {
+	case safety == loader.Risky && !d.set.unsafeKernel:
+		return errors.New(why + " (if this one was patched: -unsafe-kernel)")
+	case safety != loader.Safe:
+		d.log.Warn("sockmap on a kernel without all of its fixes", "why", why)
+	}
+	return nil
+}
+
+// paths makes those of one worker. The last takes every flow.
+func (d *datapath) paths(loop *poll.Loop) ([]gateway.Path, error) {
+	splice, err := relay.New(loop, d.set.pipes)
+	if err != nil || d.engine == nil {
+		return []gateway.Path{splice}, err
+	}
+	kernel, err := d.engine.Path(loop, d.worker, splice)
+	if err != nil {
+		return nil, err
+	}
+	d.worker++
+	if d.set.path == "sockmap" {
+		return []gateway.Path{kernel, splice}, nil
+	}
+	return []gateway.Path{auto.New(splice, kernel), kernel, splice}, nil
+}
+
+// stats are for the metrics. They may be read while close is at work.
+func (d *datapath) stats() metrics.Sockmap {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.engine == nil {
+		return metrics.Sockmap{}
+	}
+	s := metrics.Sockmap{On: d.engine.Off() == "", Fallbacks: d.engine.Fallen(), Broken: d.engine.Broken(), Pieces: map[string]uint64{}}
+	counters, err := d.loaded.Counters()
+	if err != nil {
+		return s
+	}
+	for reason, n := range counters {
+		s.Pieces[slot.Reason(reason).String()] = n
+	}
+	return s
+}
+
+// close unloads what no flow uses any more.
+func (d *datapath) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.loaded == nil {
+		return
+	}
+	if err := d.loaded.Close(); err != nil {
+		d.log.Error("cannot unload the sockmap path", "error", err)
+	}
+	d.loaded, d.engine = nil, nil
+}
