@@ -2,6 +2,7 @@ package consul
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -21,6 +22,7 @@ type compiler struct {
 	clusters map[string][]made[*route.Cluster] // by name; more than one when several parts make the same
 	routes   map[string][]made[*route.Route]
 	changed  map[string]struct{} // clusters that may differ from the table
+	open     map[string]struct{} // clusters that are gone for all that was answered, see view.mayCome
 	touched  map[string]struct{} // and routes
 }
 
@@ -41,6 +43,7 @@ func newCompiler(v *view) *compiler {
 		clusters: map[string][]made[*route.Cluster]{},
 		routes:   map[string][]made[*route.Route]{},
 		changed:  map[string]struct{}{},
+		open:     map[string]struct{}{},
 		touched:  map[string]struct{}{},
 	}
 	if c.table != nil {
@@ -142,15 +145,22 @@ func (c *compiler) compileClusters(now time.Time) {
 	for _, name := range c.loss.Kept() {
 		c.changed[name] = struct{}{}
 	}
+	maps.Copy(c.changed, c.open)
+	clear(c.open)
 	var lost []string
 	for name := range c.changed {
 		want := pick(c.clusters[name])
-		if c.isLoss(name, want) {
+		gone := c.isLoss(name, want)
+		if gone && !c.mayCome(name) {
 			lost = append(lost, name)
 			continue
 		}
 		c.loss.Returned(name, now)
-		c.setCluster(name, want)
+		if gone {
+			c.open[name] = struct{}{}
+		} else {
+			c.setCluster(name, want)
+		}
 	}
 	clear(c.changed)
 	for _, name := range c.loss.Judge(c.table, lost, now) {
@@ -167,42 +177,48 @@ func (c *compiler) isLoss(name string, want *route.Cluster) bool {
 	return was != nil && len(was.Endpoints) > 0 && (want == nil || len(want.Endpoints) == 0)
 }
 
+// keeps tells whether a cluster stays though there is none now.
+func (c *compiler) keeps(name string) bool {
+	_, open := c.open[name]
+	return open || c.loss.Keeps(name)
+}
+
+// kept is how many do.
+func (c *compiler) kept() int { return len(c.open) + len(c.loss.Kept()) }
+
 // setCluster puts the cluster into the next table, or takes it out when it is nil.
-// Routes to it that were kept with it are compiled anew.
 func (c *compiler) setCluster(name string, want *route.Cluster) {
 	if want == nil {
 		c.builder.DeleteCluster(name)
 		return
 	}
 	if err := c.builder.PutCluster(want); err != nil {
+		// It is its name, for the rest was checked. So it never was in a table, and
+		// compileRoute sees to the routes that would lead to it.
 		c.warn("cluster that cannot be used: left out", name, err)
-		c.builder.DeleteCluster(name)
-		unusable(c.clusters, name)
+		delete(c.clusters, name)
 	}
 }
-
-func unusable[T any](items map[string][]made[T], name string) { delete(items, name) }
 
 // compileRoute puts the route of a name into the next table, or takes it out. A route
 // to a cluster that is kept is kept with it, and stays marked.
 func (c *compiler) compileRoute(name string) {
 	want := pick(c.routes[name])
 	if want == nil && c.table != nil {
-		if was := c.table.Route(name); was != nil && was.Cluster != "" && c.loss.Keeps(was.Cluster) {
+		if was := c.table.Route(name); was != nil && was.Cluster != "" && c.keeps(was.Cluster) {
 			return
 		}
 	}
 	delete(c.touched, name)
-	if want != nil && want.Cluster != "" && c.clusters[want.Cluster] == nil && !c.loss.Keeps(want.Cluster) {
+	if want != nil && want.Cluster != "" && c.clusters[want.Cluster] == nil && !c.keeps(want.Cluster) {
 		want = &route.Route{Name: name, Refuse: "its cluster, " + want.Cluster + ", cannot be used"}
 	}
-	if want != nil && want.Validate() == nil {
-		if err := c.builder.PutRoute(want); err == nil {
+	if want != nil {
+		err := c.builder.PutRoute(want)
+		if err == nil {
 			return
 		}
-	}
-	if want != nil {
-		c.warn("server name that cannot be used: left out", name, want.Validate())
+		c.warn("server name that cannot be used: left out", name, err)
 	}
 	c.builder.DeleteRoute(name)
 }

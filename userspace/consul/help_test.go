@@ -1,197 +1,27 @@
 package consul
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
-	"io"
-	"log"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/hashicorp/consul/api"
-
 	"sluice/userspace/route"
 )
-
-const trustDomain = "11111111-2222-3333-4444-555555555555.consul"
 
 // soon is how long what must come may take on a busy machine.
 const soon = 30 * time.Second
 
-// fakeAgent is an agent whose answers the test makes, by path. It blocks queries as
-// Consul does.
-type fakeAgent struct {
-	t      testing.TB
-	server *httptest.Server
-
-	mu      sync.Mutex
-	changed chan struct{} // closed at each change
-	index   uint64
-	answers map[string]any  // to be told as JSON
-	faults  map[string]bool // paths whose queries take fault
-	fault   func(http.ResponseWriter, *http.Request)
-	filter  bool // answers are shortened by rights
-	asked   map[string]int
-	waits   []string // queries that waited on an index below 1
-	waiting int      // queries that wait now
-	most    int      // of them at a time
-}
-
-func newFakeAgent(t testing.TB, tls bool) *fakeAgent {
-	t.Helper()
-	a := &fakeAgent{t: t, changed: make(chan struct{}), index: 10, answers: map[string]any{}, faults: map[string]bool{}, asked: map[string]int{}}
-	a.server = httptest.NewUnstartedServer(http.HandlerFunc(a.serve))
-	a.server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	if tls {
-		a.server.EnableHTTP2 = true
-		a.server.StartTLS()
-	} else {
-		a.server.Start()
-	}
-	t.Cleanup(func() {
-		a.server.CloseClientConnections()
-		a.server.Close()
-	})
-	a.set("/v1/connect/ca/roots", map[string]any{"TrustDomain": trustDomain})
-	a.set("/v1/config/service-resolver", []any{})
-	a.set("/v1/config/mesh", []any{})
-	a.set("/v1/catalog/datacenters", []string{"dc1"})
-	a.set("/v1/exported-services", []any{})
-	a.set("/v1/peerings", []any{})
-	a.services(nil)
-	return a
-}
-
-func (a *fakeAgent) client() *api.Client {
-	a.t.Helper()
-	c := api.DefaultConfig()
-	c.Address, c.HttpClient = a.server.URL, a.server.Client()
-	client, err := api.NewClient(c)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return client
-}
-
-// change changes something and wakes those that wait.
-func (a *fakeAgent) change(do func()) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	do()
-	a.index++
-	close(a.changed)
-	a.changed = make(chan struct{})
-}
-
-func (a *fakeAgent) set(path string, answer any) { a.change(func() { a.answers[path] = answer }) }
-
-// services has these services in the catalog, each with instances at addresses.
-func (a *fakeAgent) services(all map[string][]string) {
-	a.change(func() {
-		names := map[string][]string{}
-		for path := range a.answers {
-			if strings.HasPrefix(path, "/v1/health/connect/") {
-				delete(a.answers, path)
-			}
-		}
-		for name, addrs := range all {
-			names[name] = nil
-			a.answers["/v1/health/connect/"+name] = instancesAt(name, addrs...)
-		}
-		a.answers["/v1/catalog/services"] = names
-	})
-}
-
-// breaks has queries of these paths, or all, take a fault from now on.
-func (a *fakeAgent) breaks(fault func(http.ResponseWriter, *http.Request), paths ...string) {
-	a.change(func() {
-		a.fault = fault
-		a.faults = map[string]bool{}
-		for _, p := range paths {
-			a.faults[p] = true
-		}
-	})
-}
-
-func (a *fakeAgent) mends() { a.breaks(nil) }
-
-func (a *fakeAgent) serve(w http.ResponseWriter, r *http.Request) {
-	path, query := r.URL.Path, r.URL.Query()
-	index, _ := strconv.ParseUint(query.Get("index"), 10, 64)
-	a.mu.Lock()
-	a.asked[path]++
-	if query.Has("index") && index < 1 {
-		a.waits = append(a.waits, path)
-	}
-	if index == a.index && index > 0 {
-		changed := a.changed
-		a.waiting++
-		a.most = max(a.most, a.waiting)
-		a.mu.Unlock()
-		wait, _ := time.ParseDuration(query.Get("wait"))
-		select {
-		case <-changed:
-		case <-time.After(wait):
-		case <-r.Context().Done():
-		}
-		a.mu.Lock()
-		a.waiting--
-	}
-	if a.fault != nil && (len(a.faults) == 0 || a.faults[path]) {
-		fault := a.fault
-		a.mu.Unlock()
-		fault(w, r)
-		return
-	}
-	answer, ok := a.answers[path]
-	if !ok && strings.HasPrefix(path, "/v1/health/") {
-		answer = []any{}
-	} else if !ok {
-		a.mu.Unlock()
-		http.NotFound(w, r)
-		return
-	}
-	body, err := json.Marshal(answer)
-	w.Header().Set("X-Consul-Index", fmt.Sprint(a.index))
-	w.Header().Set("X-Consul-KnownLeader", "true")
-	w.Header().Set("X-Consul-LastContact", "0")
-	if a.filter {
-		w.Header().Set("X-Consul-Results-Filtered-By-ACLs", "true")
-	}
-	a.mu.Unlock()
-	if err != nil {
-		a.t.Error(err)
-	}
-	_, _ = w.Write(body)
-}
-
-// instancesAt are healthy instances of a service at addresses, HOST:PORT.
-func instancesAt(name string, addrs ...string) []*api.ServiceEntry {
-	all := []*api.ServiceEntry{}
-	for i, addr := range addrs {
-		host, port, _ := strings.Cut(addr, ":")
-		n, _ := strconv.Atoi(port)
-		all = append(all, &api.ServiceEntry{
-			Node:    &api.Node{Node: "node", Address: "10.9.9.9"},
-			Service: &api.AgentService{ID: fmt.Sprintf("%s-%d", name, i), Service: name, Address: host, Port: n, Weights: api.AgentWeights{Passing: 1, Warning: 1}},
-			Checks:  api.HealthChecks{{CheckID: "c", Status: api.HealthPassing}},
-		})
-	}
-	return all
-}
-
-// source is a source at work on a fake agent.
+// sourceRun is a source at work on a fake agent.
 type sourceRun struct {
 	*Source
-	t   testing.TB
-	log *logBuffer
+	t    testing.TB
+	log  *logBuffer
+	stop func() // ends it, and waits for that
 
 	mu    sync.Mutex
 	table *route.Table
@@ -217,18 +47,23 @@ func (a *fakeAgent) start(change func(*Source)) *sourceRun {
 		change(s)
 	}
 	r := &sourceRun{Source: s, t: a.t, log: log}
+	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.Run(a.t.Context(), func(t *route.Table) {
+		ended <- s.Run(ctx, func(t *route.Table) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.table, r.n = t, r.n+1
 		})
 	}()
-	a.t.Cleanup(func() {
+	r.stop = sync.OnceFunc(func() {
+		cancel()
 		if err := <-ended; err != nil {
 			a.t.Error(err)
 		}
+	})
+	a.t.Cleanup(func() {
+		r.stop()
 		if a.t.Failed() {
 			a.t.Logf("log:\n%s", log)
 		}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/hashicorp/consul/api"
 	"github.com/hashicorp/go-bexpr"
@@ -40,7 +41,7 @@ func endpointAt(host string, port int) (route.Endpoint, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		e.Addrs = []netip.AddrPort{netip.AddrPortFrom(addr.Unmap(), uint16(port))}
 	} else {
-		e.Host, e.Port = host, uint16(port)
+		e.Host, e.Port = strings.ToLower(host), uint16(port) // in one form, for instances of one host to be merged
 	}
 	// The cluster is only to have the endpoint checked by itself, so that a bad one
 	// does not cost the others.

@@ -78,7 +78,8 @@ type timing struct {
 
 	wait     time.Duration // how long a query waits for a change
 	turn     time.Duration // the same where there are more than may wait
-	optional time.Duration // how long the first table waits for what an agent may take long to refuse
+	answer   time.Duration // how long the agent may take for an answer that it has
+	optional time.Duration // how long the first table waits for what may take long to be answered or refused
 
 	poll time.Duration // between two looks at what cannot be waited for
 	pace time.Duration // least time between two answers of a query
@@ -94,7 +95,7 @@ func (o *Options) timing() timing {
 		}
 		return d
 	}
-	return timing{
+	t := timing{
 		settle: or(o.Settle, DefaultSettle),
 		hold:   or(o.Hold, DefaultHold),
 
@@ -103,6 +104,7 @@ func (o *Options) timing() timing {
 
 		wait:     5 * time.Minute,
 		turn:     500 * time.Millisecond,
+		answer:   15 * time.Second,
 		optional: 2 * time.Second,
 
 		poll: 5 * time.Second,
@@ -111,4 +113,8 @@ func (o *Options) timing() timing {
 		retry:    500 * time.Millisecond,
 		retryMax: 8 * time.Second,
 	}
+	if o.Connections > 0 {
+		t.wait = 15 * time.Second // or those that wait would keep their places long after others have to take turns
+	}
+	return t
 }

@@ -2,15 +2,17 @@ package consul
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/consul/api"
 
 	"sluice/userspace/route"
 )
+
+var errOtherNamespace = errors.New("xDS has all namespaces: use -source xds")
 
 // part is what of the table is made of the same facts.
 type part struct {
@@ -134,14 +136,15 @@ func (v *view) subset(service, name, filter string, all []*api.ServiceEntry) []*
 // lead to clusters of their own, in which Consul has no panic rule. Of the discovery
 // chain, the start alone counts: what is behind it needs HTTP to be read.
 func (v *view) makeExported(out *product, name string) {
-	exported, is := v.exports[name]
+	peers := v.exportedTo(name)
 	chain := v.chains[name]
-	if !is || chain == nil || len(v.instances[name]) == 0 {
+	if len(peers) == 0 || chain == nil {
 		return
 	}
+	namespace := v.instances[name][0].Service.Namespace
 	cluster, refuse := v.exportedCluster(chain)
-	for _, peer := range exported.peers {
-		r := &route.Route{Name: strings.ToLower(v.exportName(name, exported.namespace, peer)), Refuse: refuse}
+	for _, peer := range peers {
+		r := &route.Route{Name: strings.ToLower(v.exportName(name, namespace, peer)), Refuse: refuse}
 		if refuse == "" {
 			r.Cluster = cluster
 		}
@@ -158,6 +161,23 @@ func (v *view) makeExported(out *product, name string) {
 			out.clusters = append(out.clusters, v.exportedTarget(chain, node, target))
 		}
 	}
+}
+
+// exportedTo are the peers that may use a service that has instances. The catalog is
+// read of one namespace, and the same name in another is another service.
+func (v *view) exportedTo(name string) (peers []string) {
+	instances := v.instances[name]
+	if len(instances) == 0 {
+		return nil
+	}
+	for _, e := range v.exports[name] {
+		if cmp.Or(e.namespace, defaultName) == cmp.Or(instances[0].Service.Namespace, defaultName) {
+			peers = append(peers, e.peers...)
+		} else {
+			v.warn("exported service of a namespace that the catalog is not read of: left out", name, errOtherNamespace)
+		}
+	}
+	return peers
 }
 
 // exportedCluster is the cluster that a chain starts with, or why there is none.
@@ -179,9 +199,9 @@ func (v *view) exportedCluster(chain *api.CompiledDiscoveryChain) (cluster, refu
 
 func exportedClusterName(chain *api.CompiledDiscoveryChain, target *api.DiscoveryTarget) string {
 	if chain.CustomizationHash != "" {
-		return "exported~" + chain.CustomizationHash + "~" + target.Name
+		return exportedPrefix + chain.CustomizationHash + "~" + target.Name
 	}
-	return "exported~" + target.Name
+	return exportedPrefix + target.Name
 }
 
 func (v *view) exportedTarget(chain *api.CompiledDiscoveryChain, node *api.DiscoveryGraphNode, target *api.DiscoveryTarget) *route.Cluster {
@@ -196,7 +216,7 @@ func (v *view) exportedTarget(chain *api.CompiledDiscoveryChain, node *api.Disco
 	c := v.cluster(exportedClusterName(chain, target), instances, false, target.Subset.OnlyPassing)
 	c.PanicThreshold = route.NoPanic
 	c.Policy = policy(node.LoadBalancer, route.Random)
-	c.ConnectTimeout = cmp.Or(node.Resolver.ConnectTimeout, time.Duration(0))
+	c.ConnectTimeout = max(node.Resolver.ConnectTimeout, 0)
 	return c
 }
 
@@ -318,8 +338,11 @@ func (v *view) makeImported(out *product, f fact) {
 // warn tells of something that cannot be used, once.
 func (v *view) warn(message, what string, err error) {
 	key := fmt.Sprintf("%s %s %v", message, what, err)
-	if v.said[key] || len(v.said) >= maxWarnings {
+	if v.said[key] {
 		return
+	}
+	if len(v.said) >= maxWarnings {
+		clear(v.said)
 	}
 	v.said[key] = true
 	v.Log.Warn("consul: "+message, "of", what, "err", err)

@@ -265,7 +265,7 @@ func chainOf(service, protocol string) *api.CompiledDiscoveryChain {
 func TestExported(t *testing.T) {
 	v, _ := viewOf(nil)
 	v.take(fact{aboutInstances, "web", ""}, []*api.ServiceEntry{instance("10.0.0.1:80", nil)})
-	v.take(fact{kind: aboutExports}, map[string]export{"web": {service: "web", peers: []string{"p1", "p2"}}})
+	v.take(fact{kind: aboutExports}, map[string][]export{"web": {{peers: []string{"p1", "p2"}}}})
 	web := part{exportedPart, "web", ""}
 	const cluster = "exported~web.default.dc1.internal.td.consul"
 	expect(t, v, web) // its chain is not known

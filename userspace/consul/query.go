@@ -3,6 +3,7 @@ package consul
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 
 	"github.com/hashicorp/consul/api"
@@ -74,17 +75,30 @@ func (f fact) String() string {
 // remote tells whether another datacenter has to answer.
 func (f fact) remote() bool { return f.kind == aboutGatewayNames || f.kind == aboutGateways }
 
+// essential tells whether there is no table without it. No right to see all of it is
+// asked for: what the token may not read is missing in the answer.
+func (f fact) essential() bool {
+	return f.kind == aboutRoots || f.kind == aboutNames || f.kind == aboutInstances
+}
+
 // polled tells whether a query for it cannot wait for a change.
 func (f fact) polled() bool { return f.kind == aboutDatacenters || f.kind == aboutPeerings }
 
-// optional tells whether a first table may do without: an agent takes ten seconds to
-// say that a token may not read peerings.
-func (f fact) optional() bool { return f.kind == aboutPeerings || f.kind == aboutImports }
+// optional tells whether a first table waits for it for a moment only: another
+// datacenter may be cut off without a word, and an agent takes ten seconds to say that
+// a token may not read peerings.
+func (f fact) optional() bool {
+	return f.remote() || f.kind == aboutPeerings || f.kind == aboutImports
+}
 
-// export is a service that peers may use.
+// export is a service, of its name in one namespace, that peers may use.
 type export struct {
-	service, namespace string
-	peers              []string // sorted
+	namespace string
+	peers     []string // sorted
+}
+
+func (e export) equal(o export) bool {
+	return e.namespace == o.namespace && slices.Equal(e.peers, o.peers)
 }
 
 // imported is a service of a peer: its gateways, and the server name that they know
@@ -128,7 +142,8 @@ func (s *Source) get(f fact, q *api.QueryOptions) (any, *api.QueryMeta, error) {
 	case aboutMesh:
 		return peersThroughGateways(c.ConfigEntries().List(api.MeshConfig, q))
 	case aboutDatacenters:
-		all, err := c.Catalog().Datacenters()
+		var all []string // package api has no context for this
+		_, err := c.Raw().Query("/v1/catalog/datacenters", &all, q)
 		return all, &api.QueryMeta{KnownLeader: true}, err
 	case aboutFederation:
 		var states map[string][]*api.ServiceEntry
@@ -141,12 +156,16 @@ func (s *Source) get(f fact, q *api.QueryOptions) (any, *api.QueryMeta, error) {
 		return exports(c.ExportedServices(q))
 	case aboutChain:
 		chain, meta, err := c.DiscoveryChain().Get(f.name, nil, q)
+		if err == nil && chain.Chain == nil {
+			err = errNoChain
+		}
 		if err != nil {
 			return nil, nil, err
 		}
-		return chain.Chain, meta, nil
+		return soundChain(chain.Chain), meta, nil
 	default:
-		return c.Peerings().List(q.Context(), q)
+		all, meta, err := c.Peerings().List(q.Context(), q)
+		return slices.DeleteFunc(all, func(p *api.Peering) bool { return p == nil }), meta, err
 	}
 }
 
@@ -182,13 +201,20 @@ func peersThroughGateways(entries []api.ConfigEntry, meta *api.QueryMeta, err er
 }
 
 func exports(all []api.ResolvedExportedService, meta *api.QueryMeta, err error) (any, *api.QueryMeta, error) {
-	set := make(map[string]export, len(all))
+	set := make(map[string][]export, len(all))
 	for _, e := range all {
 		if len(e.Consumers.Peers) > 0 {
-			set[e.Service] = export{e.Service, e.Namespace, slices.Sorted(slices.Values(e.Consumers.Peers))}
+			set[e.Service] = append(set[e.Service], export{e.Namespace, slices.Sorted(slices.Values(e.Consumers.Peers))})
 		}
 	}
 	return set, meta, err
+}
+
+// soundChain drops what is not whole.
+func soundChain(chain *api.CompiledDiscoveryChain) *api.CompiledDiscoveryChain {
+	maps.DeleteFunc(chain.Nodes, func(_ string, n *api.DiscoveryGraphNode) bool { return n == nil })
+	maps.DeleteFunc(chain.Targets, func(_ string, t *api.DiscoveryTarget) bool { return t == nil })
+	return chain
 }
 
 // imported asks for a peer's service. Package api leaves the server name out.

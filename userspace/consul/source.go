@@ -2,8 +2,6 @@ package consul
 
 import (
 	"context"
-	"errors"
-	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -45,17 +43,19 @@ func (s *Source) Status() Status { return *s.status.Load() }
 // answer of the agent ends it.
 func (s *Source) Run(ctx context.Context, publish func(*route.Table)) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	r := &running{
 		watcher:  newWatcher(s),
 		compiler: newCompiler(newView(s)),
 		publish:  publish,
 		begun:    time.Now(),
-		pending:  map[fact]struct{}{},
 		failing:  map[fact]failure{},
 		filtered: map[fact]bool{},
+		hidden:   map[fact]struct{}{},
+		told:     map[string]bool{},
 	}
 	r.compiler.loss.Begin(s.Last == nil)
+	defer r.group.Wait()
+	defer cancel()
 	return r.run(ctx)
 }
 
@@ -66,20 +66,16 @@ type running struct {
 	publish  func(*route.Table)
 	begun    time.Time // for how long the first table took
 
-	pending  map[fact]struct{} // asked for, and never answered
 	failing  map[fact]failure  // that failed the last time
-	filtered map[fact]bool     // whether the token's rights made the last answer shorter
+	filtered map[fact]bool     // answered, and whether the token's rights made the last answer that counts shorter
+	hidden   map[fact]struct{} // whose last answer did not count, for the token lost rights
+	told     map[string]bool   // rights that the log says are missing
 	away     bool              // Consul does not answer as it should
+	resetAt  time.Time         // when an index last went backwards
 	crowdSay bool              // it was told that queries take turns
 
 	flushAt time.Time // when the burst of answers is over; zero if there is none
 	burst   time.Time // when that began
-}
-
-// failure is why a query failed, and whether the log has it.
-type failure struct {
-	err  error
-	told bool
 }
 
 func (r *running) run(ctx context.Context) error {
@@ -127,125 +123,60 @@ func (r *running) due() time.Time {
 // follow asks for what is wanted, and no more for what is not. The first query of
 // all is alone, so that the others find its connection.
 func (r *running) follow(ctx context.Context) {
-	if r.compiler.trustDomain == "" {
-		r.ask1(ctx, fact{kind: aboutRoots})
+	v := r.compiler.view
+	if v.trustDomain == "" {
+		r.start(ctx, fact{kind: aboutRoots})
 		return
 	}
+	if !v.moved {
+		return
+	}
+	v.moved = false
 	for f := range r.running {
-		if _, still := r.compiler.wants[f]; !still {
+		if _, still := v.wants[f]; !still {
 			r.stop(f)
-			delete(r.pending, f)
-			delete(r.failing, f)
-			delete(r.filtered, f)
+			r.forget(f)
 		}
 	}
-	if len(r.running) == len(r.compiler.wants) {
-		return
-	}
-	for f := range r.compiler.wants {
-		r.ask1(ctx, f)
-	}
-	r.tellCrowd()
-}
-
-func (r *running) ask1(ctx context.Context, f fact) {
-	if !r.asks(f) {
-		r.pending[f] = struct{}{}
+	for f := range v.wants {
 		r.start(ctx, f)
 	}
+	r.tellCrowd()
 }
 
 func (r *running) tellCrowd() {
 	delay := r.delay()
 	if delay > 0 && !r.crowdSay {
 		r.Log.Error("consul: the mesh needs more queries than plain HTTP has room for, so they take turns and changes are seen late: use HTTPS or -source xds",
-			"queries", r.number.Load(), "connections", r.Connections, "delay", delay)
+			"queries", len(r.running), "connections", r.Connections, "delay", delay)
 	}
 	r.crowdSay = delay > 0
 }
 
 // take makes an answer count.
 func (r *running) take(a answer, now time.Time) {
-	if !r.asks(a.fact) {
-		return
-	}
-	if a.err != nil {
+	switch {
+	case !r.asks(a.fact):
+	case a.err != nil:
 		r.failed(a.fact, a.err)
-		return
-	}
-	r.succeeded(a.fact, now)
-	was, known := r.filtered[a.fact]
-	if a.filtered && known && !was {
-		r.compiler.warn("the token lost rights: what is missing in the answer stays as it was", a.fact.String(), errors.New("it lacks "+right(a.kind)))
-		return
-	}
-	if a.filtered && !known {
-		r.compiler.warn("the token does not see all there is: what it may not read is as if it were not there",
-			a.fact.String(), errors.New("it lacks "+right(a.kind)))
-	}
-	r.filtered[a.fact] = a.filtered
-	if a.reset {
-		r.Log.Warn("consul: index went backwards: were the servers restored?", "of", a.fact)
-		r.compiler.loss.Begin(false)
-		r.compiler.loss.Answered(now)
-	}
-	delete(r.pending, a.fact)
-	r.compiler.take(a.fact, a.value)
-}
-
-// failed notes that a query failed. For the first table, what the token may not read,
-// and another datacenter that does not answer, are as if they were not there.
-func (r *running) failed(f fact, err error) {
-	forbidden := statusOf(err) == http.StatusForbidden
-	if forbidden && f.kind > aboutInstances || f.remote() {
-		delete(r.pending, f)
-	}
-	was, again := r.failing[f]
-	// While Consul is away, one line is enough for all queries.
-	told := !r.away || again && was.told
-	if told && (!again || was.err.Error() != err.Error()) {
-		r.Log.Warn("consul: query failed", "of", f, "err", err, "probably", advice(f, err))
-	}
-	r.failing[f] = failure{err, told}
-	if r.away || forbidden || f.remote() {
-		return
-	}
-	r.away = true
-	r.compiler.loss.Begin(r.compiler.table == nil)
-	r.update(func(s *Status) {
-		if s.Connected {
-			s.Connected, s.Since = false, time.Now()
+	default:
+		r.succeeded(a, now)
+		if value, counts := r.believe(a); counts {
+			r.compiler.take(a.fact, value)
 		}
-		s.Err = named(f, err)
-	})
-}
-
-func (r *running) succeeded(f fact, now time.Time) {
-	if was, failed := r.failing[f]; failed {
-		delete(r.failing, f)
-		if was.told {
-			r.Log.Info("consul: query is answered again", "of", f)
-		}
-	}
-	for other, failure := range r.failing {
-		if !other.remote() && statusOf(failure.err) != http.StatusForbidden {
-			return
-		}
-	}
-	if r.away || !r.Status().Connected {
-		r.away = false
-		r.compiler.loss.Answered(now)
-		r.update(func(s *Status) { s.Connected, s.Since, s.Err = true, now, nil })
 	}
 }
 
 // flush publishes what has changed, once there is a whole table.
 func (r *running) flush(now time.Time) {
 	c := r.compiler
-	if !c.whole && (r.lacks(now) || c.names == nil) {
+	first := !c.whole
+	if first && r.lacks(now) {
 		return
 	}
-	first := !c.whole
+	if first && !r.away {
+		c.loss.Answered(now)
+	}
 	t, err := c.compile(now)
 	switch {
 	case err != nil:
@@ -257,21 +188,29 @@ func (r *running) flush(now time.Time) {
 		r.publish(t)
 	}
 	r.update(func(s *Status) {
-		s.Kept, s.Queries, s.Delay = len(c.loss.Kept()), len(r.running), r.delay()
+		s.Kept, s.Queries, s.Delay = c.kept(), len(r.running), r.delay()
 	})
 }
 
-// lacks tells whether there is something to wait for before the first table.
+// lacks tells whether there is something to wait for before the first table. What the
+// token may not read, and another datacenter that does not answer, are as if they were
+// not there.
 func (r *running) lacks(now time.Time) bool {
-	for f := range r.pending {
-		if !f.optional() || now.Before(r.optionalAt()) {
+	for f := range r.compiler.fresh {
+		failure, failed := r.failing[f]
+		switch {
+		case f.essential():
+			return true
+		case failed && (f.remote() || refused(failure.err)):
+		case f.optional() && !now.Before(r.optionalAt()):
+		default:
 			return true
 		}
 	}
 	return false
 }
 
-// optionalAt is when the first table does not wait for peers any more.
+// optionalAt is when the first table does not wait for what is optional any more.
 func (r *running) optionalAt() time.Time { return r.begun.Add(r.times.optional) }
 
 func (r *running) update(change func(*Status)) {

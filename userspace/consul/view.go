@@ -3,8 +3,11 @@ package consul
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/consul/api"
+
+	"sluice/userspace/route"
 )
 
 // view is the facts as they are now. It is the loop's.
@@ -15,7 +18,7 @@ type view struct {
 	names       map[string]struct{} // of services
 	instances   map[string][]*api.ServiceEntry
 	resolvers   map[string]*api.ServiceResolverConfigEntry
-	exports     map[string]export
+	exports     map[string][]export                    // by service, one for each namespace
 	chains      map[string]*api.CompiledDiscoveryChain // of exported services
 	peering     bool                                   // servers peer through gateways
 	servers     []*api.ServiceEntry
@@ -24,9 +27,12 @@ type view struct {
 	federation  map[string][]*api.ServiceEntry            // by datacenter
 	peerings    []*api.Peering
 	imports     map[fact]imported
+	imported    map[string]struct{} // services of peers in the table of an earlier process
 
 	dirty map[part]struct{} // to compile
 	wants map[fact]struct{} // to ask for
+	fresh map[fact]struct{} // of these, those that were never answered
+	moved bool              // wants changed
 	said  map[string]bool   // warnings
 }
 
@@ -37,16 +43,18 @@ func newView(s *Source) *view {
 		chains:    map[string]*api.CompiledDiscoveryChain{},
 		gateways:  map[string]map[string][]*api.ServiceEntry{},
 		imports:   map[fact]imported{},
+		imported:  importsOf(s.Last),
 		dirty:     map[part]struct{}{},
 		wants:     map[fact]struct{}{},
+		fresh:     map[fact]struct{}{},
 		said:      map[string]bool{},
 	}
 	for _, k := range []kind{aboutRoots, aboutNames, aboutResolvers, aboutMesh, aboutDatacenters, aboutExports, aboutPeerings} {
-		v.wants[fact{kind: k}] = struct{}{}
+		v.want(fact{kind: k})
 	}
 	if v.WANFederation {
-		v.wants[fact{kind: aboutFederation}] = struct{}{}
-		v.wants[fact{kind: aboutServers}] = struct{}{}
+		v.want(fact{kind: aboutFederation})
+		v.want(fact{kind: aboutServers})
 	}
 	return v
 }
@@ -54,6 +62,7 @@ func newView(s *Source) *view {
 // take makes an answer part of the view: what it changes is dirty then, and what must
 // be known because of it is wanted.
 func (v *view) take(f fact, value any) {
+	delete(v.fresh, f)
 	switch f.kind {
 	case aboutRoots:
 		v.takeRoots(value.(string))
@@ -65,7 +74,7 @@ func (v *view) take(f fact, value any) {
 	case aboutResolvers:
 		v.takeResolvers(value.(map[string]*api.ServiceResolverConfigEntry))
 	case aboutExports:
-		v.takeExports(value.(map[string]export))
+		v.takeExports(value.(map[string][]export))
 	case aboutChain:
 		v.chains[f.name] = value.(*api.CompiledDiscoveryChain)
 		v.touch(part{exportedPart, f.name, ""})
@@ -93,15 +102,27 @@ func (v *view) take(f fact, value any) {
 
 func (v *view) touch(p part) { v.dirty[p] = struct{}{} }
 
-// want sets which facts of a kind are to be asked for.
-func (v *view) want(k kind, where string, names map[string]struct{}) {
+func (v *view) want(f fact) {
+	if _, wanted := v.wants[f]; !wanted {
+		v.wants[f], v.fresh[f], v.moved = struct{}{}, struct{}{}, true
+	}
+}
+
+func (v *view) drop(f fact) {
+	delete(v.wants, f)
+	delete(v.fresh, f)
+	v.moved = true
+}
+
+// wantOnly wants facts of a kind for these names, and for no others.
+func wantOnly[T any](v *view, k kind, where string, names map[string]T) {
 	for f := range v.wants {
 		if _, still := names[f.name]; f.kind == k && f.where == where && !still {
-			delete(v.wants, f)
+			v.drop(f)
 		}
 	}
 	for name := range names {
-		v.wants[fact{k, name, where}] = struct{}{}
+		v.want(fact{k, name, where})
 	}
 }
 
@@ -126,6 +147,10 @@ func (v *view) takeRoots(trustDomain string) {
 }
 
 func (v *view) takeNames(names map[string]struct{}) {
+	if maps.Equal(names, v.names) {
+		v.names = names // which may have been nil
+		return
+	}
 	for name := range v.names {
 		if _, still := names[name]; !still {
 			delete(v.instances, name)
@@ -133,7 +158,7 @@ func (v *view) takeNames(names map[string]struct{}) {
 		}
 	}
 	v.names = names
-	v.want(aboutInstances, "", names)
+	wantOnly(v, aboutInstances, "", names)
 }
 
 // serviceChanged marks a service, and the exported ones that stand for it.
@@ -180,28 +205,29 @@ func (v *view) takeResolvers(resolvers map[string]*api.ServiceResolverConfigEntr
 	}
 }
 
-func (v *view) takeExports(exports map[string]export) {
+func (v *view) takeExports(exports map[string][]export) {
 	for name := range v.exports {
 		if _, still := exports[name]; !still {
 			delete(v.chains, name)
 			v.touch(part{exportedPart, name, ""})
 		}
 	}
-	names := map[string]struct{}{}
-	for name := range exports {
-		names[name] = struct{}{}
-		v.touch(part{exportedPart, name, ""})
+	for name, now := range exports {
+		if !slices.EqualFunc(now, v.exports[name], export.equal) {
+			v.touch(part{exportedPart, name, ""})
+		}
 	}
 	v.exports = exports
-	v.want(aboutChain, "", names)
+	wantOnly(v, aboutChain, "", exports)
 }
 
 func (v *view) takeMesh(peering bool) {
 	v.peering = peering
 	if peering || v.WANFederation {
-		v.wants[fact{kind: aboutServers}] = struct{}{}
+		v.want(fact{kind: aboutServers})
 	} else {
-		delete(v.wants, fact{kind: aboutServers})
+		v.drop(fact{kind: aboutServers})
+		v.servers = nil
 	}
 	v.touch(part{serversPart, "", ""})
 	v.touch(part{peersPart, "", ""})
@@ -211,14 +237,14 @@ func (v *view) takeDatacenters(all []string) {
 	remote := slices.DeleteFunc(slices.Clone(all), func(dc string) bool { return dc == v.Datacenter })
 	for _, dc := range v.datacenters {
 		if !slices.Contains(remote, dc) {
-			delete(v.wants, fact{kind: aboutGatewayNames, where: dc})
-			v.want(aboutGateways, dc, nil)
+			v.drop(fact{kind: aboutGatewayNames, where: dc})
+			wantOnly[struct{}](v, aboutGateways, dc, nil)
 			delete(v.gateways, dc)
 			v.touch(part{datacenterPart, "", dc})
 		}
 	}
 	for _, dc := range remote {
-		v.wants[fact{kind: aboutGatewayNames, where: dc}] = struct{}{}
+		v.want(fact{kind: aboutGatewayNames, where: dc})
 		if v.gateways[dc] == nil {
 			v.gateways[dc] = map[string][]*api.ServiceEntry{}
 		}
@@ -231,7 +257,7 @@ func (v *view) takeGatewayNames(dc string, names map[string]struct{}) {
 		_, still := names[name]
 		return !still
 	})
-	v.want(aboutGateways, dc, names)
+	wantOnly(v, aboutGateways, dc, names)
 	v.touch(part{datacenterPart, "", dc})
 }
 
@@ -246,8 +272,23 @@ func (v *view) takeFederation(states map[string][]*api.ServiceEntry) {
 	v.touch(part{serversPart, "", ""})
 }
 
+// importsOf are the services of peers that a table leads to.
+func importsOf(t *route.Table) map[string]struct{} {
+	names := map[string]struct{}{}
+	if t == nil {
+		return names
+	}
+	for c := range t.Clusters() {
+		if name, rest, _ := strings.Cut(c.Name, "."); strings.Contains("."+rest, importedMark) {
+			names[name] = struct{}{}
+		}
+	}
+	return names
+}
+
 // takePeerings wants what peers export to here. Which services those are the leader
-// knows only while it hears from the peer, so a service that has instances stays.
+// knows only while it hears from the peer, so a service that has instances stays, and
+// those of an earlier process are asked for in any case.
 func (v *view) takePeerings(all []*api.Peering) {
 	peers, listed := map[string]bool{}, map[fact]bool{}
 	for _, p := range all {
@@ -255,12 +296,20 @@ func (v *view) takePeerings(all []*api.Peering) {
 		for _, name := range p.StreamStatus.ImportedServices {
 			f := fact{aboutImports, name, p.Name}
 			listed[f] = true
-			v.wants[f] = struct{}{}
+			v.want(f)
+		}
+		for name := range v.imported {
+			v.want(fact{aboutImports, name, p.Name})
 		}
 	}
+	clear(v.imported)
 	for f := range v.wants {
-		if f.kind == aboutImports && !listed[f] && (!peers[f.where] || len(v.imports[f].instances) == 0) {
-			delete(v.wants, f)
+		if f.kind != aboutImports || listed[f] {
+			continue
+		}
+		_, fresh := v.fresh[f]
+		if !peers[f.where] || !fresh && len(v.imports[f].instances) == 0 {
+			v.drop(f)
 			delete(v.imports, f)
 			v.touch(part{importedPart, f.name, f.where})
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 var (
 	errNoLeader      = errors.New("the server that answered knows no leader")
 	errNoTrustDomain = errors.New("there is no trust domain: is Connect enabled?")
+	errNoChain       = errors.New("the answer has no discovery chain")
 )
 
 // answer is what a query came back with.
@@ -34,6 +36,7 @@ type watcher struct {
 	begin   chan struct{} // the same for those that do not wait there
 	number  atomic.Int64  // of queries
 	running map[fact]context.CancelFunc
+	group   sync.WaitGroup // their goroutines
 }
 
 // beginning is how many queries that are answered at once may be at the agent
@@ -60,7 +63,7 @@ func (w *watcher) start(ctx context.Context, f fact) {
 	}
 	ctx, w.running[f] = context.WithCancel(ctx)
 	w.number.Add(1)
-	go w.watch(ctx, f)
+	w.group.Go(func() { w.watch(ctx, f) })
 }
 
 // stop ends to ask for a fact. An answer may be on its way still.
@@ -81,7 +84,8 @@ func (w *watcher) asks(f fact) bool {
 // watch asks for one fact until the context is done.
 func (w *watcher) watch(ctx context.Context, f fact) {
 	var index, last uint64 // to wait for a change after, 0: not to wait; and of the last answer
-	for failures := 0; ctx.Err() == nil; {
+	failures, hasty := 0, 0
+	for ctx.Err() == nil {
 		asked := time.Now()
 		value, meta, err := w.ask(ctx, f, index)
 		if ctx.Err() != nil {
@@ -96,18 +100,26 @@ func (w *watcher) watch(ctx context.Context, f fact) {
 		}
 		failures = 0
 		next := max(meta.LastIndex, 1)
-		if next != index || f.polled() {
+		if f.polled() {
+			w.deliver(ctx, answer{fact: f, value: value, filtered: meta.ResultsFilteredByACLs})
+			sleep(ctx, w.times.poll/2+rand.N(w.times.poll))
+			continue
+		}
+		if next == index && time.Since(asked) < w.times.turn/2 {
+			// What answers does not wait for a change, which an agent does.
+			sleep(ctx, w.times.backoff(hasty))
+			hasty++
+			continue
+		}
+		hasty = 0
+		if next != index {
 			w.deliver(ctx, answer{fact: f, value: value, filtered: meta.ResultsFilteredByACLs, reset: next < last})
 		}
-		if next < last || f.polled() {
+		if next < last {
 			next = 0 // as Consul's documentation of blocking queries has it
 		}
 		index, last = next, next
-		if f.polled() {
-			sleep(ctx, w.times.poll/2+rand.N(w.times.poll))
-		} else {
-			sleep(ctx, w.times.pace-time.Since(asked))
-		}
+		sleep(ctx, w.times.pace-time.Since(asked))
 	}
 }
 
@@ -140,9 +152,12 @@ func (w *watcher) ask(ctx context.Context, f fact, index uint64) (any, *api.Quer
 }
 
 func (w *watcher) askNow(ctx context.Context, f fact, index uint64, wait time.Duration) (any, *api.QueryMeta, error) {
-	// The agent adds up to a sixteenth to the wait. A connection that died without a
-	// word is found out by what is left.
-	ctx, cancel := context.WithTimeout(ctx, wait+wait/16+answerTime)
+	// A connection that died without a word is found out by the time.
+	limit := w.times.answer
+	if index > 0 {
+		limit += wait + wait/16 // which the agent adds up to
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	q := (&api.QueryOptions{WaitIndex: index, WaitTime: wait, AllowStale: !f.remote() && index > 0}).WithContext(ctx)
 	value, meta, err := w.get(f, q)
@@ -167,15 +182,16 @@ func leaderless(meta *api.QueryMeta) bool {
 	return !meta.KnownLeader && meta.QueryBackend != "streaming"
 }
 
-// answerTime is how long the agent may take for an answer that it has.
-const answerTime = 15 * time.Second
-
 // nothing tells whether the answer takes away all there was.
 func nothing(value any) bool {
 	switch v := value.(type) {
 	case []*api.ServiceEntry:
 		return len(v) == 0
 	case map[string]struct{}:
+		return len(v) == 0
+	case map[string][]export:
+		return len(v) == 0
+	case map[string][]*api.ServiceEntry:
 		return len(v) == 0
 	case imported:
 		return len(v.instances) == 0
