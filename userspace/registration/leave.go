@@ -1,6 +1,7 @@
 package registration
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -52,6 +53,7 @@ func (r *Registrar) lastly(ctx context.Context, what string, do func(*api.QueryO
 	case r.writing <- struct{}{}:
 	}
 	defer func() { <-r.writing }()
+	var answered error // what the agent said last, which tells more than that the time is over
 	for turn := 0; ; turn++ {
 		q, cancel := r.bounded(ctx, 0)
 		err := do(q)
@@ -64,10 +66,12 @@ func (r *Registrar) lastly(ctx context.Context, what string, do func(*api.QueryO
 			return nil
 		case code(err) == http.StatusForbidden:
 			return r.explained(err)
+		case ctx.Err() == nil:
+			answered = err
 		}
 		sleep(ctx, backoff(r.times.retry, r.times.retryMost, turn))
 		if ctx.Err() != nil {
-			return r.explained(err)
+			return r.explained(cmp.Or(answered, err))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"errors"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -51,6 +52,43 @@ func (c *carriage) fail(i int, err error) {
 	l.again()
 }
 
+// resetPatience is how long what came before a reset may take to be acknowledged by
+// the other side, which would have had it from a direct connection.
+const resetPatience = time.Second
+
+// resetCheck is how often it is looked whether that is so.
+const resetCheck = 2 * time.Millisecond
+
+// pendingReset is the reset of a leg that is yet to be passed on.
+type pendingReset struct {
+	since time.Duration
+	timer poll.Timer
+}
+
+// passReset ends the flow, leg i being broken and nothing more to be had from it, once
+// the other side has what came from there, or has not taken it for too long: a reset
+// throws away what the kernel still has to send.
+func (c *carriage) passReset(i int) {
+	w, dst := &c.ways[i], &c.legs[1-i]
+	now := c.path.loop.Now()
+	if c.reset == nil {
+		c.reset = &pendingReset{since: now}
+		c.reset.timer.F = func() { c.pump(i) }
+	}
+	owes := w.held > 0 || w.spill != nil || !delivered(dst.fd.Sys)
+	if owes && dst.broken == nil && !w.shut && now-c.reset.since < resetPatience {
+		c.path.loop.After(&c.reset.timer, resetCheck)
+		return
+	}
+	c.finish([2]flow.End{flow.DownstreamReset, flow.UpstreamReset}[i], errText(c.legs[i].broken), -1)
+}
+
+// delivered tells whether the peer has all that was sent.
+func delivered(fd int) bool {
+	left, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	return err != nil || left == 0
+}
+
 // drop throws away what way i holds.
 func (c *carriage) drop(i int) {
 	w := &c.ways[i]
@@ -68,6 +106,9 @@ func (c *carriage) finish(end flow.End, detail string, orderly int) {
 		return
 	}
 	c.ended = true
+	if c.reset != nil {
+		c.path.loop.Cancel(&c.reset.timer)
+	}
 	for i := range c.legs {
 		if orderly < 0 {
 			// Zero linger makes close send a reset.

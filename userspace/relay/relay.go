@@ -99,6 +99,7 @@ type carriage struct {
 	over   func(flow.End, string)
 	quiet  func() // nil: nobody is to be told
 	active time.Duration
+	reset  *pendingReset // nil until a leg is broken
 	ended  bool
 }
 
@@ -187,8 +188,8 @@ func (c *carriage) pump(i int) {
 			return
 		}
 	}
-	if why := c.legs[i].broken; why != nil {
-		c.finish([2]flow.End{flow.DownstreamReset, flow.UpstreamReset}[i], errText(why), -1)
+	if c.legs[i].broken != nil && !c.ended {
+		c.passReset(i)
 	}
 }
 

@@ -77,6 +77,43 @@ func TestBytesBeforeAReset(t *testing.T) {
 	}
 }
 
+// TestBytesBeforeAResetBehindAFullWindow has a receiver that begins to read after the
+// reset: what the breaker was told is received has to wait for it.
+func TestBytesBeforeAResetBehindAFullWindow(t *testing.T) {
+	const n = 36_000
+	f := newRig(t, 0, 16_384).carry()
+	if err := transmit(f.server, newSource(1), n, 4000); err != nil {
+		t.Error(err)
+	}
+	acknowledged(t, f.server)
+	if got := unread(t, f.client); got >= n {
+		t.Fatalf("%d bytes fit the window", got)
+	}
+	reset(t, f.server)
+	eventually(t, "the reset to be seen", func() (seen bool) {
+		f.r.do(func() { seen = f.c.legs[1].broken != nil })
+		return seen
+	})
+	if err := expect(f.client, newSource(1), n); err != nil {
+		t.Error(err)
+	}
+	wantReset(t, f.client)
+	f.wantEnd(result{flow.UpstreamReset, "connection reset by peer"}, 0, n)
+}
+
+// unread is how many bytes c has received and not read.
+func unread(t testing.TB, c *net.TCPConn) (n int) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }); e != nil || err != nil {
+		t.Fatal(e, err)
+	}
+	return n
+}
+
 // narrow leaves a pipe one slot.
 func narrow(t *testing.T, p pipe) {
 	if _, err := unix.FcntlInt(uintptr(p.w), unix.F_SETPIPE_SZ, 4096); err != nil {

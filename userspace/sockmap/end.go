@@ -12,8 +12,8 @@ import (
 	"sluice/userspace/slot"
 )
 
-// resetPatience is how long bytes that came before a reset may take to get into
-// the other side's write queue.
+// resetPatience is how long bytes that came before a reset may take to be
+// acknowledged by the other side, which would have had them from a direct connection.
 const resetPatience = time.Second
 
 // inQueue tells whether everything redirected on way i so far, and all that was
@@ -89,12 +89,13 @@ func (c *carriage) fail(i int, err error) {
 	c.again(i)
 }
 
-// passReset ends the flow, leg i being broken, when what came from there before
-// is in the other side's queue, or does not get there soon.
+// passReset ends the flow, leg i being broken, when the other side has what came from
+// there before, or does not take it soon: a reset throws away what the kernel still has
+// to send.
 func (c *carriage) passReset(i int, idle bool) {
 	l := &c.legs[i]
 	if c.path.loop.Now()-l.since < resetPatience && c.legs[1-i].broken == nil && !c.ways[i].shut {
-		if !idle || !c.ways[i].copied && !c.inQueue(i) {
+		if !idle || !c.ways[i].copied && !c.inQueue(i) || !delivered(c.legs[1-i].fd.Sys) {
 			if !c.ended {
 				c.later()
 			}

@@ -56,6 +56,13 @@ func position(fd int) (bytes uint64, exact bool, err error) {
 
 const positionTries = 16
 
+// delivered tells whether the peer has acknowledged all that was put into the write
+// queue.
+func delivered(fd int) bool {
+	left, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	return err != nil || left == 0
+}
+
 func acknowledgedBytes(fd int) (uint64, error) {
 	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
