@@ -56,6 +56,7 @@ race: ## run the tests with the race detector (root for those in namespaces)
 .PHONY: test-kernels
 test-kernels: ## run the tests that depend on the kernel on Debian's 6.1 and 6.12, emulated
 	@scripts/packages.sh vm
+	SLUICE_VM_TEST=1 $(GO) test -count=1 -run '^TestMachine' ./scripts/vm
 	@$(GO) run ./scripts/vm/program
 
 .PHONY: test-provision
