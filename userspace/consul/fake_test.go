@@ -265,3 +265,14 @@ func instancesAt(name string, addrs ...string) []*api.ServiceEntry {
 	}
 	return all
 }
+
+// manyServices are n services of one instance each, and what the table says of them.
+func manyServices(n int) (all map[string][]string, want []string) {
+	all = map[string][]string{}
+	for i := range n {
+		name, addr := fmt.Sprintf("s%d", i), fmt.Sprintf("10.1.%d.%d:80", i/250, i%250+1)
+		all[name] = []string{addr}
+		want = append(want, name+"="+addr)
+	}
+	return all, want
+}
