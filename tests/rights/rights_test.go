@@ -98,7 +98,7 @@ func TestMissingRights(t *testing.T) {
 	const (
 		noWrite  = `lacks permission 'service:write' on \"gw\")" probably="the token lacks service:write for \"gw\""`
 		notAll   = `msg="the token does not see all services: those that it may not read have no route"`
-		notThere = `msg="consul: the token does not see all there is: what it may not read is as if it were not there" of="names of services"`
+		notThere = `msg="consul: the token does not see all there is: what it may not read is as if it were not there"`
 		noAgent  = `lacks permission 'agent:read' on \"srv-dc1\")" probably="the token lacks agent:read for the agent's node"`
 	)
 	type test struct {

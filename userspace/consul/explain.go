@@ -14,14 +14,12 @@ import (
 // and answers others with less than there is.
 func right(k kind) string {
 	switch k {
-	case aboutInstances, aboutNames, aboutServers, aboutGateways, aboutGatewayNames, aboutChain, aboutResolvers, aboutImports:
+	case aboutInstances, aboutNames, aboutServers, aboutGateways, aboutGatewayNames, aboutFederation, aboutChain, aboutResolvers, aboutImports:
 		return `service_prefix "" { policy = "read" } and node_prefix "" { policy = "read" }`
 	case aboutExports:
 		return `mesh = "read"`
 	case aboutPeerings:
 		return `peering = "read"`
-	case aboutFederation:
-		return `operator = "read"`
 	default:
 		return ""
 	}
