@@ -127,6 +127,9 @@ func Unload(root, name string) error {
 	if root == "" {
 		root = DefaultRoot
 	}
+	if err := checkInstanceName(name); err != nil {
+		return err
+	}
 	dir := filepath.Join(root, name)
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil

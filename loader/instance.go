@@ -24,6 +24,13 @@ const (
 // bpffs reserves dots in names, and slashes would lead elsewhere.
 var validName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
+func checkInstanceName(name string) error {
+	if !validName.MatchString(name) {
+		return fmt.Errorf("instance name %q: only letters, digits, - and _, at most 64 of them", name)
+	}
+	return nil
+}
+
 // instance is the directory of an instance, locked against others that want to
 // change its list of generations.
 type instance struct {
@@ -33,8 +40,8 @@ type instance struct {
 
 // openInstance locks the directory of an instance, and makes it when missing.
 func openInstance(root, name string) (*instance, error) {
-	if !validName.MatchString(name) {
-		return nil, fmt.Errorf("instance name %q: only letters, digits, - and _, at most 64 of them", name)
+	if err := checkInstanceName(name); err != nil {
+		return nil, err
 	}
 	if err := checkBPFFS(root); err != nil {
 		return nil, err

@@ -37,7 +37,8 @@ type path struct {
 
 // paths are those that the suite runs over.
 var paths = []path{
-	{name: "splice", flags: []string{"-path", "splice"}},
+	{name: "splice"},
+	{name: "sockmap", carried: []string{`sluice_sockmap_pieces_total{verdict="redirected"}`}},
 }
 
 const (

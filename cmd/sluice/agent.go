@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"sluice/userspace/flow"
 	"sluice/userspace/gateway"
 	"sluice/userspace/metrics"
+	"sluice/userspace/registration"
 	"sluice/userspace/route"
 	"sluice/userspace/static"
 )
@@ -210,19 +212,25 @@ func (a *agent) listen() (*gateway.Gateway, error) {
 	if a.set.gateway.SharePorts {
 		a.checkMigration()
 	}
-	paths := openDatapath(a.set, a.log)
-	a.paths.Store(paths)
 	cfg := a.set.gateway
 	cfg.Listen = a.listeners()
+	var said registration.Options
 	if a.mesh != nil {
+		said = a.mesh.options()
 		a.mesh.keepalive(&cfg.Socket)
 	}
+	cfg.Path = cmp.Or(a.set.path, said.Path, "auto")
+	paths := openDatapath(a.set, wantsKernel(cfg.Path, said.RoutePaths, a.store.Load()), a.log)
+	a.paths.Store(paths)
 	g, err := gateway.New(cfg, gateway.Parts{
 		Table:    &a.store,
 		Gate:     gate,
 		Observer: observer{a.metrics, a.access},
 		Paths:    paths.paths,
-		Log:      a.log,
+		Overrides: func(name string) route.Options {
+			return route.Options{Path: said.PathOf(name)}
+		},
+		Log: a.log,
 	})
 	if err != nil {
 		return nil, err

@@ -166,7 +166,7 @@ func (m *mesh) found(s registration.Service) {
 	if was != nil && len(m.set.gateway.Listen) == 0 && !slices.Equal(addrs(was.Listeners), addrs(s.Listeners)) {
 		m.log.Warn("the service's addresses changed: restart to listen on them", "were", addrs(was.Listeners), "are", addrs(s.Listeners))
 	}
-	if was != nil && was.Datacenter != "" && was.Options != s.Options {
+	if was != nil && was.Datacenter != "" && !was.Options.Equal(s.Options) {
 		m.log.Warn("the service's options changed: restart to use those that xDS does not give", "service", s.ID)
 	}
 }
@@ -203,6 +203,14 @@ func (m *mesh) keepalive(o *gateway.SocketOptions) {
 	o.KeepaliveTime = cmp.Or(k.Time, o.KeepaliveTime)
 	o.KeepaliveInterval = cmp.Or(k.Interval, o.KeepaliveInterval)
 	o.KeepaliveProbes = cmp.Or(k.Probes, o.KeepaliveProbes)
+}
+
+// options are what proxy.config says besides where to listen.
+func (m *mesh) options() registration.Options {
+	if s := m.service.Load(); s != nil {
+		return s.Options
+	}
+	return registration.Options{}
 }
 
 // attend keeps the service in the agent and the table on disk while the gateway

@@ -19,6 +19,7 @@ import (
 	"sluice/userspace/client"
 	"sluice/userspace/gateway"
 	"sluice/userspace/registration"
+	"sluice/userspace/route"
 	"sluice/userspace/sni"
 )
 
@@ -32,7 +33,7 @@ type settings struct {
 	stateDir   string
 	drainDelay time.Duration
 
-	path         string    // auto, splice or sockmap
+	path         string    // auto, splice or sockmap; empty: not said
 	credit       sizeValue // of the sockmap path, for a flow
 	bpfDir       string    // on bpffs
 	instance     string    // of the pins there
@@ -96,7 +97,7 @@ func (s *settings) upstreamFlags(fs *flag.FlagSet) {
 }
 
 func (s *settings) pathFlags(fs *flag.FlagSet) {
-	fs.StringVar(&s.path, "path", "auto", "Carry flows by this `path` unless their route has its own: splice, sockmap, or auto, which begins with splice and moves flows that take turns to sockmap.")
+	fs.StringVar(&s.path, "path", "", "Carry flows by this `path` unless their route has its own: splice, sockmap, or auto, which begins with splice and moves flows that take turns to sockmap. None: sluice_path of the service in Consul, or else auto.")
 	s.credit = 1 << 20
 	fs.Var(&s.credit, "credit", "Let the kernel have this `size` of a flow's bytes on their way to a receiver, on the sockmap path.")
 	fs.StringVar(&s.bpfDir, "bpf-dir", loader.DefaultRoot, "Pin maps and programs below this `directory` of a BPF file system.")
@@ -147,8 +148,8 @@ func (s *settings) check() error {
 	bad(g.HelloMax < 512 || g.HelloMax > sni.LargestMax, "-hello-max must be between 512 and 64KiB")
 	bad(g.Socket.KeepaliveTime > 0 && (g.Socket.KeepaliveInterval <= 0 || g.Socket.KeepaliveProbes < 1),
 		"-keepalive-interval and -keepalive-probes must be more than 0")
-	bad(!slices.Contains([]string{"auto", "splice", "sockmap"}, s.path), "-path must be auto, splice or sockmap, not %q", s.path)
-	bad(s.credit < 64<<10 || s.credit > 64<<20, "-credit must be between 64KiB and 65536KiB")
+	bad(s.path != "" && !slices.Contains(registration.Paths, s.path), "-path must be auto, splice or sockmap, not %q", s.path)
+	bad(s.credit < route.MinCredit || s.credit > route.MaxCredit, "-credit must be between 64KiB and 65536KiB")
 	bad(s.logFormat != "text" && s.logFormat != "json", "-log-format must be text or json, not %q", s.logFormat)
 	for _, d := range []struct {
 		flag  string

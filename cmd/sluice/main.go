@@ -45,6 +45,7 @@ func run(args []string, env environment) int {
 		Commands: map[string]cli.CommandFactory{
 			"gateway":  func() (cli.Command, error) { return &gatewayCommand{env: env}, nil },
 			"modes":    func() (cli.Command, error) { return &modesCommand{env: env}, nil },
+			"unload":   func() (cli.Command, error) { return &unloadCommand{env: env}, nil },
 			"validate": func() (cli.Command, error) { return &validateCommand{env: env}, nil },
 			"version":  func() (cli.Command, error) { return &versionCommand{env: env}, nil },
 		},

@@ -12,6 +12,7 @@ import (
 	"sluice/userspace/metrics"
 	"sluice/userspace/poll"
 	"sluice/userspace/relay"
+	"sluice/userspace/route"
 	"sluice/userspace/slot"
 	"sluice/userspace/sockmap"
 )
@@ -31,12 +32,12 @@ type datapath struct {
 	mu sync.Mutex // held to close it, and to look at it
 }
 
-// openDatapath loads the kernel's side of the sockmap path, and sees whether it works
-// here. That it does not costs the path and not the gateway.
-func openDatapath(set *settings, log *slog.Logger) *datapath {
+// openDatapath loads the kernel's side of the sockmap path, unless no route wants it,
+// and sees whether it works here. That it does not costs the path and not the gateway.
+func openDatapath(set *settings, wanted bool, log *slog.Logger) *datapath {
 	d := &datapath{set: set, log: log}
-	if set.path == "splice" {
-		d.why = "-path splice"
+	if !wanted {
+		d.why = "no route wants it"
 		return d
 	}
 	if err := d.load(); err != nil {
@@ -87,6 +88,24 @@ func (d *datapath) checkKernel() error {
 	return nil
 }
 
+// wantsKernel tells whether flows of any route may take another path than splice.
+func wantsKernel(general string, own map[string]string, table *route.Table) bool {
+	if general != "splice" {
+		return true
+	}
+	for _, path := range own {
+		if path != "splice" {
+			return true
+		}
+	}
+	for r := range table.Routes() {
+		if r.Path != "" && r.Path != "splice" {
+			return true
+		}
+	}
+	return false
+}
+
 // paths makes those of one worker. The last takes every flow.
 func (d *datapath) paths(loop *poll.Loop) ([]gateway.Path, error) {
 	splice, err := relay.New(loop, d.set.pipes)
@@ -98,9 +117,6 @@ func (d *datapath) paths(loop *poll.Loop) ([]gateway.Path, error) {
 		return nil, err
 	}
 	d.worker++
-	if d.set.path == "sockmap" {
-		return []gateway.Path{kernel, splice}, nil
-	}
 	return []gateway.Path{auto.New(splice, kernel), kernel, splice}, nil
 }
 

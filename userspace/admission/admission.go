@@ -125,9 +125,9 @@ func (g *Gate) Leave(src netip.Addr) {
 // Flows is the number of flows admitted now.
 func (g *Gate) Flows() int { return int(g.flows.Load()) }
 
-// EnterRoute asks for a flow on r, to be given back by LeaveRoute.
-func (g *Gate) EnterRoute(r *route.Route) bool {
-	limit := r.MaxFlows
+// EnterRoute asks for a flow on r, of at most limit (0: Limits.MaxPerRoute), to be
+// given back by LeaveRoute.
+func (g *Gate) EnterRoute(r *route.Route, limit int) bool {
 	if limit == 0 {
 		limit = g.limits.MaxPerRoute
 	}

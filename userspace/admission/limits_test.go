@@ -130,7 +130,7 @@ func TestRouteLimits(t *testing.T) {
 			r := &route.Route{Options: route.Options{MaxFlows: test.route}, Load: &route.Load{}}
 			got := 0
 			for range 5 {
-				if g.EnterRoute(r) {
+				if g.EnterRoute(r, r.MaxFlows) {
 					got++
 				}
 			}
@@ -138,7 +138,7 @@ func TestRouteLimits(t *testing.T) {
 				t.Fatalf("%d entered, %d counted, want %d", got, r.Load.Active.Load(), test.want)
 			}
 			g.LeaveRoute(r)
-			if !g.EnterRoute(r) {
+			if !g.EnterRoute(r, r.MaxFlows) {
 				t.Error("one left, and none may come")
 			}
 			for range got {

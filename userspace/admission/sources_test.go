@@ -89,7 +89,7 @@ func TestConcurrent(t *testing.T) {
 					taken("in all", &all, maxFlows),
 					taken(fmt.Sprint("of source ", s), &ofSource[s], perSource),
 				}
-				if g.EnterRoute(r) {
+				if g.EnterRoute(r, r.MaxFlows) {
 					give := taken("on the route", &onRoute, perRoute)
 					give()
 					g.LeaveRoute(r)

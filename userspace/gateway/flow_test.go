@@ -131,23 +131,28 @@ func (c choosy) Close()                 { *c.closed++; c.Path.Close() }
 
 func TestPathIsChosen(t *testing.T) {
 	for _, test := range []struct {
-		name, setting string
+		name, setting string // the route's
+		general       string // the gateway's
+		overriding    string // the operator's
 		refuses       error
 		want          string
 	}{
-		{"the first one", "", nil, "choosy"},
-		{"the first one, by auto", "auto", nil, "choosy"},
-		{"by name", "choosy", nil, "choosy"},
-		{"the last one, by name", "splice", nil, "splice"},
-		{"the last one, for the first refuses", "", errors.New("not this one"), "splice"},
-		{"the last one, for the one named refuses", "choosy", errors.New("not this one"), "splice"},
-		{"the last one, for there is none of that name", "wire", nil, "splice"},
+		{"the first one", "", "", "", nil, "choosy"},
+		{"by name", "choosy", "", "", nil, "choosy"},
+		{"by the gateway's setting", "", "splice", "", nil, "splice"},
+		{"by the route's before the gateway's", "choosy", "splice", "", nil, "choosy"},
+		{"by the operator's before the route's", "choosy", "choosy", "splice", nil, "splice"},
+		{"the last one, by name", "splice", "", "", nil, "splice"},
+		{"the last one, for the first refuses", "", "", "", errors.New("not this one"), "splice"},
+		{"the last one, for the one named refuses", "choosy", "", "", errors.New("not this one"), "splice"},
+		{"the last one, for there is none of that name", "wire", "", "", nil, "splice"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			closed := 0
 			r := start(t, func(s *setup) {
 				route, _ := s.lead("api.test", echo(t))
 				route.Path = test.setting
+				s.Path, s.override.Path = test.general, test.overriding
 				s.paths = func(l *poll.Loop) ([]Path, error) {
 					first, err := relay.New(l, 1)
 					if err != nil {

@@ -49,6 +49,7 @@ type Config struct {
 	IdleTimeout     time.Duration // without a byte either way
 	MaxLifetime     time.Duration // of a flow
 	RemovedGrace    time.Duration // for flows to endpoints that left the table
+	Path            string        // of routes that name none; empty for the first that admits the flow
 
 	Socket    SocketOptions  // on both legs
 	ProxyFrom []netip.Prefix // peers that must begin with a PROXY header
@@ -82,6 +83,9 @@ type Parts struct {
 	Table    *route.Store
 	Gate     *admission.Gate
 	Observer Observer
+	// Overrides are the options by which an operator overrules those of a route,
+	// by its name. It is called on the loops, for each flow. nil: there are none.
+	Overrides func(route string) route.Options
 	// Paths makes a worker's paths, the preferred one first. The last one must
 	// admit every flow.
 	Paths func(*poll.Loop) ([]Path, error)

@@ -131,7 +131,11 @@ func (c *conn) lookUp(name []byte) {
 		c.refuse(flow.RouteRefused, r.Refuse)
 		return
 	}
-	if !parts.Gate.EnterRoute(r) {
+	f.Options = r.Options
+	if parts.Overrides != nil {
+		f.Options = parts.Overrides(r.Name).Or(r.Options)
+	}
+	if !parts.Gate.EnterRoute(r, f.Options.MaxFlows) {
 		c.refuse(flow.LimitRoute, "")
 		return
 	}

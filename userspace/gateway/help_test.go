@@ -49,6 +49,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 type setup struct {
 	Config
 	limits   admission.Limits
+	override route.Options // of the operator's, for all routes
 	paths    func(*poll.Loop) ([]Path, error)
 	noTable  bool
 	clusters []*route.Cluster
@@ -114,7 +115,8 @@ func prepare(t *testing.T, change func(*setup)) *rig {
 		t.Fatal(err)
 	}
 	r.Gateway, err = New(s.Config, Parts{
-		Table: store, Gate: gate, Observer: r.seen, Paths: s.paths, Log: slog.New(slog.DiscardHandler),
+		Table: store, Gate: gate, Observer: r.seen, Paths: s.paths,
+		Overrides: func(string) route.Options { return s.override }, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

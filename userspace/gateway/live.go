@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,8 @@ func (c *conn) established() {
 		// The least that is possible: it cannot fail.
 		_ = unix.SetsockoptInt(c.down.Sys, unix.SOL_SOCKET, unix.SO_RCVLOWAT, 1)
 	}
+	resetOnExit(c.down.Sys)
+	resetOnExit(c.up.Sys)
 	f.Connect = time.Since(f.Start) - f.HelloIn
 	c.tried, c.dialErr = nil, nil
 	p := w.choose(f)
@@ -31,14 +34,21 @@ func (c *conn) established() {
 	c.checkAge()
 }
 
-// choose returns the first path that may carry f.
+// resetOnExit has the kernel reset a connection whose socket it closes because this
+// process was killed. By itself it would often send an end of stream, as if all had
+// been said; and where bytes wait in a sockmap, nothing at all for a minute, while the
+// peer asks a window of zero to open.
+func resetOnExit(fd int) {
+	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+}
+
+// choose returns the path that f's options name, or else the gateway's own choice, if
+// it may carry f. Otherwise the last one does.
 func (w *worker) choose(f *flow.Flow) Path {
 	last := len(w.paths) - 1
+	want := cmp.Or(f.Options.Path, w.g.cfg.Path)
 	for _, p := range w.paths[:last] {
-		if want := f.Route.Path; want != "" && want != "auto" && want != p.Name() {
-			continue
-		}
-		if p.Admit(f) == nil {
+		if (want == "" || want == p.Name()) && p.Admit(f) == nil {
 			return p
 		}
 	}

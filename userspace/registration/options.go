@@ -1,6 +1,7 @@
 package registration
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -47,6 +48,31 @@ type Options struct {
 	Discovery       route.Discovery // of remote gateways that are host names
 	RemoteKeepalive Keepalive       // on connections to remote gateways
 	Path            string          // one of Paths; "": not said
+
+	// RoutePaths are the paths of some routes: by server name, or as much of its
+	// beginning as is whole labels, such as "web", "v1.web" or "*.dc2".
+	RoutePaths map[string]string
+}
+
+// Equal tells whether both say the same.
+func (o Options) Equal(other Options) bool {
+	return o.ConnectTimeout == other.ConnectTimeout && o.Discovery == other.Discovery && o.RemoteKeepalive == other.RemoteKeepalive &&
+		o.Path == other.Path && maps.Equal(o.RoutePaths, other.RoutePaths)
+}
+
+// PathOf is what RoutePaths has for a route, "" for nothing: of several names that fit
+// the longest counts.
+func (o Options) PathOf(name string) string {
+	path := ""
+	for end := 0; end < len(name) && len(o.RoutePaths) > 0; end++ {
+		n := strings.IndexByte(name[end:], '.')
+		if n < 0 {
+			n = len(name) - end
+		}
+		end += n
+		path = cmp.Or(o.RoutePaths[name[:end]], path)
+	}
+	return path
 }
 
 // Keepalive is TCP's. Zero values are the system's.
@@ -97,8 +123,8 @@ func parseOptions(config map[string]any) (Options, binding, remarks) {
 			Interval: time.Duration(p.number(keepaliveInterval, 0, 32767)) * time.Second,
 			Probes:   p.number(keepaliveProbes, 0, 127),
 		},
-		Path: p.choice(sluicePath, Paths...),
 	}
+	o.Path, o.RoutePaths = p.paths()
 	if o.ConnectTimeout == 0 {
 		o.ConnectTimeout = DefaultConnectTimeout
 	}
@@ -188,6 +214,33 @@ func (p *parser) choice(name string, known ...string) string {
 	if !ok {
 		return ""
 	}
+	return p.oneOf(name, value, known)
+}
+
+// paths is sluice_path: one path for all routes, or one for each of some.
+func (p *parser) paths() (all string, some map[string]string) {
+	value, _ := single(nil, reflect.TypeFor[map[string]any](), p.config[sluicePath])
+	byName, several := value.(map[string]any)
+	if !several {
+		return p.choice(sluicePath, Paths...), nil
+	}
+	p.take(sluicePath)
+	some = map[string]string{}
+	for name, value := range byName {
+		path := p.oneOf(sluicePath+"."+name, value, Paths)
+		switch name = strings.TrimSuffix(strings.ToLower(name), "."); {
+		case path == "":
+		case name == "*":
+			all = path
+		default:
+			some[name] = path
+		}
+	}
+	slices.Sort(p.wrong)
+	return all, some
+}
+
+func (p *parser) oneOf(name string, value any, known []string) string {
 	text, _ := value.(string)
 	text = strings.ToLower(text)
 	if !slices.Contains(known, text) {

@@ -47,9 +47,15 @@ func TestOptions(t *testing.T) {
 		`{"envoy_gateway_remote_tcp_enable_keepalive": "maybe"}`: {want: standard, wrong: "envoy_gateway_remote_tcp_enable_keepalive = maybe: not a bool"},
 		`{"sluice_path": "SockMap"}`:                             {want: with(func(o *Options) { o.Path = "sockmap" })},
 		`{"sluice_path": "teleport"}`:                            {want: standard, wrong: "sluice_path = teleport: not one of auto"},
-		`{"sluice_pth": "auto"}`:                                 {want: standard, wrong: "sluice_pth is not a known option"},
-		`{"envoy_gateway_bind_addresses": 7}`:                    {want: standard, wrong: "envoy_gateway_bind_addresses = 7"},
-		`{"envoy_gateway_no_default_bind": {}}`:                  {want: standard, wrong: "envoy_gateway_no_default_bind"},
+		`{"sluice_path": {"Web": "sockmap", "*.dc2.": "splice", "*": "auto", "api": "teleport"}}`: {
+			want: with(func(o *Options) {
+				o.Path, o.RoutePaths = "auto", map[string]string{"web": "sockmap", "*.dc2": "splice"}
+			}),
+			wrong: "sluice_path.api = teleport: not one of auto"},
+		`{"sluice_path": [{"web": "sockmap"}]}`: {want: with(func(o *Options) { o.RoutePaths = map[string]string{"web": "sockmap"} })},
+		`{"sluice_pth": "auto"}`:                {want: standard, wrong: "sluice_pth is not a known option"},
+		`{"envoy_gateway_bind_addresses": 7}`:   {want: standard, wrong: "envoy_gateway_bind_addresses = 7"},
+		`{"envoy_gateway_no_default_bind": {}}`: {want: standard, wrong: "envoy_gateway_no_default_bind"},
 		`{"envoy_prometheus_bind_addr": "0.0.0.0:1", "envoy_stats_tags": [], "envoy_bootstrap_json_tpl": "", "envoy_tracing_json": "",
 		  "envoy_extra_static_clusters_json": "", "envoy_dogstatsd_url": "", "protocol": "http", "local_connect_timeout_ms": 1, "xds_fetch_timeout_ms": 1}`: {
 			want: standard, ignored: "envoy_bootstrap_json_tpl,envoy_dogstatsd_url,envoy_extra_static_clusters_json,envoy_prometheus_bind_addr,envoy_stats_tags,envoy_tracing_json,local_connect_timeout_ms,protocol,xds_fetch_timeout_ms"},
@@ -57,7 +63,7 @@ func TestOptions(t *testing.T) {
 		var config map[string]any
 		must(t, json.Unmarshal([]byte(text), &config))
 		got, _, notes := parseOptions(config)
-		if got != c.want {
+		if !got.Equal(c.want) {
 			t.Errorf("%s:\n%+v, want\n%+v", text, got, c.want)
 		}
 		wrong := strings.Join(notes.wrong, "; ")
@@ -147,8 +153,29 @@ func FuzzOptions(f *testing.F) {
 			seen[l.Addr] = true
 		}
 		o2, _, notes2 := parseOptions(config)
-		if o != o2 || !slices.Equal(notes.wrong, notes2.wrong) || !slices.Equal(notes.ignored, notes2.ignored) {
+		if !o.Equal(o2) || !slices.Equal(notes.wrong, notes2.wrong) || !slices.Equal(notes.ignored, notes2.ignored) {
 			t.Errorf("%v, then %v", notes, notes2)
 		}
 	})
+}
+
+func TestPathOf(t *testing.T) {
+	o := Options{RoutePaths: map[string]string{"web": "sockmap", "web.default.dc1": "auto", "*.dc2": "splice", "x": "auto"}}
+	for name, want := range map[string]string{
+		"web.default.dc2.internal.td.consul":    "sockmap",
+		"web.default.dc1.internal.td.consul":    "auto",
+		"web":                                   "sockmap",
+		"webs.default.dc2.internal.td.consul":   "",
+		"v1.web.default.dc1.internal.td.consul": "",
+		"*.dc2.internal.td.consul":              "splice",
+		"*":                                     "",
+		"":                                      "",
+	} {
+		if got := o.PathOf(name); got != want {
+			t.Errorf("%q takes %q, want %q", name, got, want)
+		}
+	}
+	if got := (Options{Path: "auto"}).PathOf("web"); got != "" {
+		t.Errorf("without paths of routes it takes %q", got)
+	}
 }

@@ -28,6 +28,8 @@ func (r *Route) Validate() error {
 		return fmt.Errorf("route %s: a route that refuses has no cluster, but %q is given", r.Name, r.Cluster)
 	case r.MaxFlows < 0:
 		return fmt.Errorf("route %s: max flows %d is negative", r.Name, r.MaxFlows)
+	case r.Credit != 0 && (r.Credit < MinCredit || r.Credit > MaxCredit):
+		return fmt.Errorf("route %s: credit %d is not between %d and %d", r.Name, r.Credit, MinCredit, MaxCredit)
 	}
 	return nil
 }

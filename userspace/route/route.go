@@ -28,6 +28,22 @@ type Route struct {
 type Options struct {
 	MaxFlows int    // flows at one time
 	Path     string // "", "auto", "splice", ...
+	Credit   int    // bytes that the kernel may have on their way to a receiver, on the sockmap path
+}
+
+// The least and the most that a credit can be.
+const (
+	MinCredit = 64 << 10
+	MaxCredit = 64 << 20
+)
+
+// Or returns the options with what is not set taken from others.
+func (o Options) Or(others Options) Options {
+	return Options{
+		MaxFlows: cmp.Or(o.MaxFlows, others.MaxFlows),
+		Path:     cmp.Or(o.Path, others.Path),
+		Credit:   cmp.Or(o.Credit, others.Credit),
+	}
 }
 
 // Equal tells whether both define the same; live counts do not matter.

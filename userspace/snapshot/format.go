@@ -32,6 +32,7 @@ type routeLine struct {
 	Refuse   string `json:"refuse,omitempty"`
 	MaxFlows int    `json:"max_flows,omitempty"`
 	Path     string `json:"path,omitempty"`
+	Credit   int    `json:"credit,omitempty"`
 }
 
 type clusterLine struct {
@@ -53,13 +54,13 @@ type endpointLine struct {
 }
 
 func lineOfRoute(r *route.Route) *routeLine {
-	return &routeLine{r.Name, r.Cluster, r.Refuse, r.MaxFlows, r.Path}
+	return &routeLine{r.Name, r.Cluster, r.Refuse, r.MaxFlows, r.Path, r.Credit}
 }
 
 func (l *routeLine) route() *route.Route {
 	return &route.Route{
 		Name: l.Name, Cluster: l.Cluster, Refuse: l.Refuse,
-		Options: route.Options{MaxFlows: l.MaxFlows, Path: l.Path},
+		Options: route.Options{MaxFlows: l.MaxFlows, Path: l.Path, Credit: l.Credit},
 	}
 }
 

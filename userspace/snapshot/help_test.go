@@ -65,7 +65,7 @@ func full(t testing.TB) *route.Table {
 		},
 		&route.Route{Name: "*", Cluster: "empty"},
 		&route.Route{Name: "*.web.x", Cluster: "web"},
-		&route.Route{Name: "web.x", Cluster: "web", Options: route.Options{MaxFlows: 7, Path: "splice"}},
+		&route.Route{Name: "web.x", Cluster: "web", Options: route.Options{MaxFlows: 7, Path: "splice", Credit: 100_000}},
 		&route.Route{Name: "no.x", Refuse: `http & "quotes" <β>` + "\n"},
 	)
 }

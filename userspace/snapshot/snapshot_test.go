@@ -56,7 +56,7 @@ func TestFile(t *testing.T) {
 {"route":{"name":"*","cluster":"empty"}}
 {"route":{"name":"*.web.x","cluster":"web"}}
 {"route":{"name":"no.x","refuse":"http & \"quotes\" <β>\n"}}
-{"route":{"name":"web.x","cluster":"web","max_flows":7,"path":"splice"}}
+{"route":{"name":"web.x","cluster":"web","max_flows":7,"path":"splice","credit":100000}}
 `
 	got := string(text(t, full(t), fullMeta()))
 	if diff := cmp.Diff(string(whole(strings.SplitAfterN(want, "\n", 2)[1])), got); diff != "" {

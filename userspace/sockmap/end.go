@@ -129,10 +129,12 @@ func (c *carriage) finish(end flow.End, detail string, orderly int) {
 	c.ended = true
 	c.path.loop.Cancel(&c.timer)
 	for i := range c.legs {
+		// With a linger of zero, close sends a reset. It may have been set before.
+		linger := unix.Linger{}
 		if orderly < 0 {
-			// Zero linger makes close send a reset.
-			_ = unix.SetsockoptLinger(c.legs[i].fd.Sys, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+			linger.Onoff = 1
 		}
+		_ = unix.SetsockoptLinger(c.legs[i].fd.Sys, unix.SOL_SOCKET, unix.SO_LINGER, &linger)
 		c.path.loop.Close(c.legs[i].fd)
 	}
 	c.Tally()

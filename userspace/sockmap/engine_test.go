@@ -39,7 +39,7 @@ func TestPolicies(t *testing.T) {
 	e := newEngine(t, k)
 	want := func(what string, route string, index uint32, p slot.Policy) {
 		t.Helper()
-		i, got := e.enter(route)
+		i, got := e.enter(route, 0)
 		e.leave(route, i)
 		if i != index || got != p {
 			t.Errorf("%s: %s has policy %d %+v, want %d %+v", what, route, i, got, index, p)
@@ -68,7 +68,7 @@ func TestPolicies(t *testing.T) {
 	want("too much credit", "c", 0, slot.Policy{Rule: slot.On, Credit: maxCredit})
 
 	// A number is free again when neither policy nor flow has it.
-	index, _ := e.enter("a")
+	index, _ := e.enter("a", 0)
 	if err := e.ClearPolicy("a"); err != nil {
 		t.Error(err)
 	}
@@ -83,6 +83,42 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
+// TestCreditOfTheTable: it is the kernel's for as long as the route has flows, and a
+// policy goes before it.
+func TestCreditOfTheTable(t *testing.T) {
+	k := newFake(1, 3)
+	e := newEngine(t, k)
+	enter := func(credit, want uint32) uint32 {
+		t.Helper()
+		index, p := e.enter("a", credit)
+		if p.Credit != want || k.policies[index].Credit != p.Credit && k.policies[index].Credit != 0 {
+			t.Errorf("credit %d: granted %d, and the kernel has %d; want %d", credit, p.Credit, k.policies[index].Credit, want)
+		}
+		return index
+	}
+	index := enter(2<<20, 2<<20)
+	enter(3<<20, 3<<20) // the table has changed
+	if k.policies[index].Credit != 3<<20 {
+		t.Errorf("flows that are under way have %d", k.policies[index].Credit)
+	}
+	enter(0, defaultCredit)
+	enter(1<<31, maxCredit)
+	if err := e.SetPolicy("a", slot.Policy{Credit: 100_000}); err != nil {
+		t.Error(err)
+	}
+	enter(2<<20, 100_000)
+	if err := e.ClearPolicy("a"); err != nil {
+		t.Error(err)
+	}
+	enter(2<<20, 2<<20)
+	for range 6 {
+		e.leave("a", index)
+	}
+	if k.policies[index] != (slot.Policy{}) {
+		t.Errorf("without flows the kernel has %+v", k.policies[index])
+	}
+}
+
 func TestPolicyError(t *testing.T) {
 	k := newFake(1, 2)
 	e := newEngine(t, k)
@@ -93,7 +129,7 @@ func TestPolicyError(t *testing.T) {
 		}
 	}
 	k.fail = nil
-	if index, p := e.enter("b"); index != 1 || p.Rule != slot.On {
+	if index, p := e.enter("b", 0); index != 1 || p.Rule != slot.On {
 		t.Errorf("policy %d %+v", index, p)
 	}
 	if _, err := New(&fakeKernel{fail: errFake, policies: make([]slot.Policy, 1)}, Config{}); !errors.Is(err, errFake) {

@@ -95,8 +95,9 @@ func (r *routes) policy(entry *routeEntry) slot.Policy {
 }
 
 // enter counts a flow of a route and returns the policy it falls under: its
-// number and its values.
-func (e *Engine) enter(route string) (uint32, slot.Policy) {
+// number and its values. The credit is the one that the table has for the route, 0
+// for none: it holds unless a policy was set, for flows that are under way too.
+func (e *Engine) enter(route string, credit uint32) (uint32, slot.Policy) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	entry := e.routes.entry(route)
@@ -104,6 +105,11 @@ func (e *Engine) enter(route string) (uint32, slot.Policy) {
 		return 0, e.routes.all
 	}
 	entry.flows++
+	if p := (slot.Policy{Credit: min(credit, maxCredit)}); !entry.set && entry.policy != p {
+		// An index that is in use is in range: it cannot fail.
+		_ = e.kernel.SetPolicy(entry.index, p)
+		entry.policy = p
+	}
 	return entry.index, e.routes.policy(entry)
 }
 
@@ -116,6 +122,9 @@ func (e *Engine) leave(route string, index uint32) {
 	defer e.mu.Unlock()
 	entry := e.routes.byName[route]
 	entry.flows--
+	if entry.flows == 0 && !entry.set && entry.policy != (slot.Policy{}) {
+		_ = e.kernel.SetPolicy(index, slot.Policy{}) // for the next route of this number
+	}
 	e.routes.drop(route, entry)
 }
 

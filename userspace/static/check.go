@@ -68,7 +68,7 @@ func (c *checker) route(b *routeBlock) *route.Route {
 		Name:    strings.TrimSuffix(strings.ToLower(b.Name), "."),
 		Cluster: value(b.Cluster),
 		Refuse:  value(b.Refuse),
-		Options: route.Options{MaxFlows: value(b.MaxFlows), Path: value(b.Path)},
+		Options: route.Options{MaxFlows: value(b.MaxFlows), Path: value(b.Path), Credit: value(b.Credit)},
 	}
 	switch known := append([]string{"auto"}, c.paths...); {
 	case b.Cluster != nil && b.Refuse != nil:
@@ -83,6 +83,8 @@ func (c *checker) route(b *routeBlock) *route.Route {
 		c.errorf(b.MaxFlowsAt, "max_flows is %d; it must not be negative", r.MaxFlows)
 	case b.Path != nil && !slices.Contains(known, r.Path):
 		c.errorf(b.PathAt, "path %q is not known; the paths are %s", r.Path, strings.Join(known, ", "))
+	case b.Credit != nil && (r.Credit < route.MinCredit || r.Credit > route.MaxCredit):
+		c.errorf(b.CreditAt, "credit is %d; it must be between %d and %d (bytes)", r.Credit, route.MinCredit, route.MaxCredit)
 	default:
 		if err := r.Validate(); err != nil {
 			c.errorf(b.At, "%s", err)

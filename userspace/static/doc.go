@@ -7,6 +7,7 @@
 //	  cluster   = "api"
 //	  max_flows = 1000   # at one time; not set: the gateway's limit
 //	  path      = "auto" # or a path by name; not set: the gateway's
+//	  credit    = 262144 # bytes, of the sockmap path; not set: the gateway's
 //	}
 //
 //	route "old.default.dc1.internal.example.consul" {

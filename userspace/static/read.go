@@ -65,12 +65,14 @@ type routeBlock struct {
 	Refuse   *string `hcl:"refuse,optional"`
 	MaxFlows *int    `hcl:"max_flows,optional"`
 	Path     *string `hcl:"path,optional"`
+	Credit   *int    `hcl:"credit,optional"`
 
 	At         hcl.Range `hcl:",def_range"`
 	ClusterAt  hcl.Range `hcl:"cluster,attr_range"`
 	RefuseAt   hcl.Range `hcl:"refuse,attr_range"`
 	MaxFlowsAt hcl.Range `hcl:"max_flows,attr_range"`
 	PathAt     hcl.Range `hcl:"path,attr_range"`
+	CreditAt   hcl.Range `hcl:"credit,attr_range"`
 }
 
 type clusterBlock struct {

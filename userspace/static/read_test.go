@@ -35,7 +35,7 @@ func TestGolden(t *testing.T) {
 	wantRoutes := []*route.Route{
 		{
 			Name: "api.default.dc1.internal.example.consul", Cluster: "api",
-			Options: route.Options{MaxFlows: 1000, Path: "splice"},
+			Options: route.Options{MaxFlows: 1000, Path: "splice", Credit: 262144},
 		},
 		{Name: "*.dc2.internal.example.consul", Cluster: "dc2", Options: route.Options{Path: "auto"}},
 		{Name: "old.default.dc1.internal.example.consul", Refuse: "moved to dc3"},
@@ -110,6 +110,7 @@ func TestProblems(t *testing.T) {
 		{"both", api + "route \"a\" {\n  cluster = \"api\"\n  refuse = \"gone\"\n}", `f.hcl:4: route "a" has a cluster and refuses; it can only do one`},
 		{"empty refuse", "route \"a\" {\n  refuse = \"\"\n}", `f.hcl:2: refuse is empty; it says why the route refuses`},
 		{"empty cluster", "route \"a\" {\n  cluster = \"\"\n}", `f.hcl:2: cluster is empty`},
+		{"little credit", api + "route \"a\" {\n  cluster = \"api\"\n  credit = 1000\n}", `f.hcl:4: credit is 1000; it must be between 65536 and 67108864 (bytes)`},
 		{"negative limit", api + "route \"a\" {\n  cluster = \"api\"\n  max_flows = -1\n}", `f.hcl:4: max_flows is -1; it must not be negative`},
 		{"path", api + "route \"a\" {\n  cluster = \"api\"\n  path = \"warp\"\n}", `f.hcl:4: path "warp" is not known; the paths are auto, splice`},
 		{"route without name", api + "route \"\" {\n  cluster = \"api\"\n}", `f.hcl:2: route "": name is empty`},

@@ -3,6 +3,7 @@ route "API.default.dc1.internal.example.consul." {
   cluster   = "api"
   max_flows = 1000
   path      = "splice"
+  credit    = 256 * 1024
 }
 
 route "*.dc2.internal.example.consul" {
