@@ -81,13 +81,12 @@ type use struct {
 
 // spent sums up a process and its children.
 func spent(cmd *exec.Cmd) (use, error) {
-	pids := []string{fmt.Sprint(cmd.Process.Pid)}
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%s/task/%s/children", pids[0], pids[0]))
+	pids, err := family(cmd)
 	if err != nil {
-		return use{}, fmt.Errorf("list a contender's processes: %w", err)
+		return use{}, err
 	}
 	var sum use
-	for _, pid := range append(pids, strings.Fields(string(children))...) {
+	for _, pid := range pids {
 		text, err := os.ReadFile(filepath.Join("/proc", pid, "smaps_rollup"))
 		if err != nil {
 			return use{}, fmt.Errorf("read a contender's memory: %w", err)

@@ -117,12 +117,20 @@ func (s *site) turn(c *contender, w workload, time time.Duration) (sample, error
 	if err != nil {
 		return sample{}, err
 	}
+	ownBefore, err := ownBusy(c.cmd)
+	if err != nil {
+		return sample{}, err
+	}
 	m, err := s.load(order{Addr: c.address(w), Name: serverName, Workload: w, Time: time})
 	if err != nil {
 		return sample{}, err
 	}
+	ownAfter, err := ownBusy(c.cmd)
+	if err != nil {
+		return sample{}, err
+	}
 	after, err := busy()
-	return sample{Contender: c.name, Workload: w.Name, measured: m, CPU: after - before}, err
+	return sample{Contender: c.name, Workload: w.Name, measured: m, CPU: after - before, Own: ownAfter - ownBefore}, err
 }
 
 // write puts everything into a file of its own.

@@ -51,15 +51,16 @@ func (r *results) print(out io.Writer, all []*contender, done []workload) {
 		if w.Unit != "Gbit/s" {
 			per = "CPU s/100k"
 		}
-		fmt.Fprintf(t, "contender\t%s\tmin-max\tof limit\tof haproxy\tp50 us\tp99 us\t%s\t\n", w.Unit, per)
+		fmt.Fprintf(t, "contender\t%s\tmin-max\tof limit\tof haproxy\tp50 us\tp99 us\t%s\town %% of a core\t\n", w.Unit, per)
 		for _, c := range all {
 			rate := r.each(c.name, w, func(s sample) float64 { return s.rate(w) })
-			fmt.Fprintf(t, "%s\t%s\t%s-%s\t%.2f\t%.2f\t%.0f\t%.0f\t%.2f\t\n", c.name,
+			fmt.Fprintf(t, "%s\t%s\t%s-%s\t%.2f\t%.2f\t%.0f\t%.0f\t%.2f\t%.1f\t\n", c.name,
 				figure(rate.Median), figure(rate.Min), figure(rate.Max),
 				r.ratio(c.name, limit, w).Median, r.ratio(c.name, "haproxy", w).Median,
 				r.each(c.name, w, func(s sample) float64 { return s.P50 }).Median,
 				r.each(c.name, w, func(s sample) float64 { return s.P99 }).Median,
-				r.each(c.name, w, func(s sample) float64 { return s.cost(w) }).Median)
+				r.each(c.name, w, func(s sample) float64 { return s.cost(w) }).Median,
+				r.each(c.name, w, func(s sample) float64 { return 100 * s.Own / s.Seconds }).Median)
 		}
 		t.Flush()
 	}

@@ -11,6 +11,7 @@ type sample struct {
 	Round               int
 	measured
 	CPU float64 // seconds of the whole machine
+	Own float64 // of these, those of the contender's own processes
 }
 
 // rate is the figure that is compared: Gbit/s, or exchanges per second.

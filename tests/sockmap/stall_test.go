@@ -153,9 +153,9 @@ func TestStalledBothWays(t *testing.T) {
 func TestManyStalledReaders(t *testing.T) {
 	const (
 		flows  = 100
-		n      = 16 << 20
-		credit = 256 << 10
-		buffer = 256 << 10
+		n      = 4 << 20 // far more than credit and buffers have room for
+		credit = 64 << 10
+		buffer = 64 << 10
 	)
 	r := newRig(t, options{config: sockmap.Config{Credit: credit}, buffer: buffer})
 	before := available(t)

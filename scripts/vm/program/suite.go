@@ -30,7 +30,7 @@ type tests struct {
 // supported" or "no such file or directory". Those with a ? have become parts of
 // others in newer kernels.
 var modules = []string{
-	"veth", "ifb",
+	"veth", "ifb", "sch_tbf",
 	"sch_netem", "sch_htb", "sch_ingress", "cls_bpf", "cls_matchall", "act_mirred",
 	"nf_tables", "nft_numgen", "nft_objref?", "nft_dup_netdev", "nft_limit",
 	"tls", "tcp_diag",
