@@ -154,14 +154,16 @@ func TestManyStalledReaders(t *testing.T) {
 	const (
 		flows  = 100
 		n      = 4 << 20 // far more than credit and buffers have room for
-		credit = 64 << 10
-		buffer = 64 << 10
+		credit = 128 << 10
+		buffer = 128 << 10
 	)
 	r := newRig(t, options{config: sockmap.Config{Credit: credit}, buffer: buffer})
 	before := available(t)
 	all := make([]*testFlow, flows)
 	for i := range all {
-		all[i] = r.carry()
+		all[i] = r.connect()
+		setBuffers(t, all[i].down, buffer) // the system would let it grow
+		all[i].start()
 	}
 	sent := make(chan error, flows)
 	for i, f := range all {
@@ -185,6 +187,11 @@ func TestManyStalledReaders(t *testing.T) {
 		return used <= most
 	})
 	t.Logf("%d stalled flows take %d KiB each, and may take %d KiB", flows, used/flows>>10, most/flows>>10)
+	for _, f := range all {
+		if got := taken(f); got > n/2 {
+			t.Errorf("%d bytes of %d are on their way to a reader that stopped", got, n)
+		}
+	}
 	received := make(chan error, flows)
 	for i, f := range all {
 		go func(c net.Conn) { received <- expect(c, newSource(byte(i)), n) }(f.server)
