@@ -2,6 +2,8 @@ package loader
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -33,7 +35,7 @@ var fixed = []struct{ series, needed, all [3]int }{
 // firstSafe is the first version whose series was never without what is needed.
 var firstSafe = [3]int{6, 16, 0}
 
-// CheckVersion tells what is known of a kernel release, as uname has it, and why.
+// CheckVersion tells what is known of a kernel release, as Release has it, and why.
 func CheckVersion(release string) (Safety, string) {
 	v, err := parseVersion(release)
 	if err != nil {
@@ -62,19 +64,45 @@ func CheckVersion(release string) (Safety, string) {
 	return Safe, ""
 }
 
-// Release is the running kernel's.
+// Release is the running kernel's. Where the distribution's numbering hides which
+// version of Linux it is of, that is in brackets: "6.1.0-40-amd64 (6.1.153)".
 func Release() (string, error) {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return "", fmt.Errorf("ask for the kernel's release: %w", err)
 	}
-	return unix.ByteSliceToString(u.Release[:]), nil
+	// Ubuntu's own file; nobody else has it.
+	signature, _ := os.ReadFile("/proc/version_signature")
+	return describe(unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Version[:]), string(signature)), nil
+}
+
+// debianVersion is in what Debian has uname -v say: "#1 SMP PREEMPT_DYNAMIC Debian
+// 6.1.153-1 (2025-09-20)".
+var debianVersion = regexp.MustCompile(`\bDebian (\d+\.\d+\.\d+)`)
+
+// describe makes a release of what uname and Ubuntu's signature, "Ubuntu
+// 6.8.0-45.45-generic 6.8.12", say.
+func describe(release, version, signature string) string {
+	upstream := ""
+	if m := debianVersion.FindStringSubmatch(version); m != nil {
+		upstream = m[1]
+	} else if f := strings.Fields(signature); len(f) == 3 && f[0] == "Ubuntu" {
+		upstream = f[2]
+	}
+	if upstream == "" || strings.HasPrefix(release, upstream) {
+		return release
+	}
+	return release + " (" + upstream + ")"
 }
 
 // parseVersion reads the leading numbers of a release such as "6.1.0-18-amd64".
 func parseVersion(release string) ([3]int, error) {
 	var v [3]int
-	head, _, _ := strings.Cut(release, "-")
+	head, upstream, found := strings.Cut(release, " (")
+	if found {
+		head = strings.TrimSuffix(upstream, ")")
+	}
+	head, _, _ = strings.Cut(head, "-")
 	head, _, _ = strings.Cut(head, "+")
 	parts := strings.Split(head, ".")
 	if len(parts) < 2 {

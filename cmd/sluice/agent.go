@@ -18,6 +18,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"sluice/userspace/accesslog"
+	"sluice/userspace/admin"
 	"sluice/userspace/admission"
 	"sluice/userspace/dns"
 	"sluice/userspace/flow"
@@ -36,6 +37,8 @@ type agent struct {
 	source  source
 	mesh    *mesh                    // nil: without Consul
 	access  *accesslog.Log           // nil: off
+	recent  *admin.Recent            // what the log warned of last
+	control *control                 // nil until it answers
 	paths   atomic.Pointer[datapath] // nil until there is a table
 	metrics *metrics.Metrics
 	server  *metrics.Server                 // nil: off
@@ -60,7 +63,8 @@ type source interface {
 // newAgent makes the parts that can fail for reasons of the command line. The
 // address to listen on is bound last, when everything else is well.
 func newAgent(set *settings, env environment) (*agent, error) {
-	a := &agent{set: set, log: newLogger(env.stderr, set)}
+	a := &agent{set: set, recent: new(admin.Recent)}
+	a.log = slog.New(a.recent.Beside(newLogger(env.stderr, set).Handler()))
 	a.state.Store(&errStarting)
 	a.metrics = metrics.New(metrics.Sources{
 		Version:       version,
@@ -115,6 +119,10 @@ func (a *agent) run(ctx context.Context, signals <-chan os.Signal) error {
 	if err := a.answerHTTP(); err != nil {
 		return err
 	}
+	var err error
+	if a.control, err = startControl(a, a.set.control, a.recent); err != nil {
+		return err
+	}
 	first := make(chan struct{})
 	sourceErr := a.startSource(ctx, first)
 	for a.store.Load() == nil {
@@ -154,6 +162,11 @@ func (a *agent) serve(ctx context.Context, sourceErr <-chan error, signals <-cha
 			return err
 		case err := <-sourceErr:
 			return err
+		case deadline := <-a.control.drains:
+			if !draining {
+				draining = true
+				go a.drain(drain, deadline)
+			}
 		case sig := <-signals:
 			switch {
 			case sig == syscall.SIGHUP:
@@ -163,7 +176,7 @@ func (a *agent) serve(ctx context.Context, sourceErr <-chan error, signals <-cha
 				stop()
 			default:
 				draining = true
-				go a.drain(drain)
+				go a.drain(drain, a.set.drain)
 			}
 		}
 	}
@@ -279,16 +292,16 @@ func (a *agent) reload() {
 	}
 }
 
-// drain ends the gateway's Run.
-func (a *agent) drain(ctx context.Context) {
+// drain ends the gateway's Run. Flows have until the deadline to end.
+func (a *agent) drain(ctx context.Context, deadline time.Duration) {
 	a.state.Store(&errDraining)
 	notify(daemon.SdNotifyStopping)
 	if a.mesh != nil {
 		a.mesh.leave(ctx)
 	}
 	g := a.gateway.Load()
-	a.log.Info("draining", "flows", g.Active(), "at_most", a.set.drain)
-	ctx, cancel := context.WithTimeout(ctx, a.set.drain)
+	a.log.Info("draining", "flows", g.Active(), "at_most", deadline)
+	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	g.Drain(ctx)
 }
@@ -297,6 +310,9 @@ func (a *agent) drain(ctx context.Context) {
 func (a *agent) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
 	defer cancel()
+	if a.control != nil {
+		a.control.close(ctx)
+	}
 	if a.mesh != nil {
 		a.mesh.close(ctx)
 	}

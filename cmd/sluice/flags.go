@@ -32,6 +32,7 @@ type settings struct {
 	service    registration.Settings
 	stateDir   string
 	drainDelay time.Duration
+	control    controlSettings
 
 	path         string    // auto, splice or sockmap; empty: not said
 	credit       sizeValue // of the sockmap path, for a flow
@@ -60,6 +61,7 @@ func (s *settings) flags() *flag.FlagSet {
 	s.pathFlags(fs)
 	s.limitFlags(fs)
 	s.logFlags(fs)
+	s.control.flags(fs)
 	return fs
 }
 

@@ -38,7 +38,8 @@ type conn struct {
 	tried      []netip.AddrPort
 	dialErr    error // of the last attempt
 	carriage   flow.Carriage
-	left       int // bytes that a refused client may still send
+	left       int            // bytes that a refused client may still send
+	upLocal    netip.AddrPort // of the upstream leg, if it was asked for
 }
 
 // begin takes a connection just accepted.

@@ -110,7 +110,7 @@ func (c *conn) dialEnd() (flow.End, string) {
 func (c *conn) closeUpstream() {
 	if c.up.Valid() {
 		c.w.loop.Close(c.up)
-		c.up = poll.FD{}
+		c.up, c.upLocal = poll.FD{}, netip.AddrPort{}
 	}
 }
 

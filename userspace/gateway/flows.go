@@ -16,9 +16,12 @@ import (
 	"sluice/userspace/route"
 )
 
-// flowsTurn is how many flows a loop looks at before it moves bytes again: some tenths
-// of a millisecond.
-const flowsTurn = 256
+// How many flows a loop looks at, or resets, before it moves bytes again. Either takes
+// it about a millisecond, when it asks the system for something about each of them.
+const (
+	flowsTurn = 256
+	killTurn  = 32
+)
 
 // Live is a flow as it was when Flows came by. It is a copy: whoever reads it keeps
 // nobody waiting.
@@ -64,6 +67,9 @@ func (s Selection) Has(f *flow.Flow) bool {
 		(!s.Source.IsValid() || s.Source.Contains(f.Source.Addr().Unmap()))
 }
 
+// Begun is the number of connections accepted so far.
+func (g *Gateway) Begun() uint64 { return g.nextID.Load() }
+
 // Flows tells of the flows that are under way, a few hundred at a time, which yield
 // must not keep. Flows come in no order. Each one that lives throughout comes once, and
 // what begins or ends meanwhile may. No loop waits for yield, nor long for this: it
@@ -76,7 +82,7 @@ func (g *Gateway) Flows(ctx context.Context, which Selection, yield func([]Live)
 			batch = append(batch, c.look())
 		}
 	}
-	return g.visit(ctx, look, func() error {
+	return g.visit(ctx, flowsTurn, look, func() error {
 		if len(batch) == 0 {
 			return nil
 		}
@@ -91,7 +97,7 @@ func (g *Gateway) Flows(ctx context.Context, which Selection, yield func([]Live)
 // It goes by turns, as Flows does.
 func (g *Gateway) Kill(ctx context.Context, which Selection) (int, error) {
 	var killed atomic.Int64 // the last turn may outlive ctx
-	err := g.visit(ctx, func(c *conn) {
+	err := g.visit(ctx, killTurn, func(c *conn) {
 		if c.stage == stageCarried && which.Has(&c.flow) {
 			c.carriage.Abort(flow.Killed)
 			killed.Add(1)
@@ -100,11 +106,11 @@ func (g *Gateway) Kill(ctx context.Context, which Selection) (int, error) {
 	return int(killed.Load()), err
 }
 
-// visit calls f with all connections, each on its loop, in turns of no more than
-// flowsTurn, and turned after each turn, on the caller's goroutine.
-func (g *Gateway) visit(ctx context.Context, f func(*conn), turned func() error) error {
+// visit calls f with all connections, each on its loop, in turns of no more than atOnce,
+// and turned after each turn, on the caller's goroutine.
+func (g *Gateway) visit(ctx context.Context, atOnce int, f func(*conn), turned func() error) error {
 	for _, w := range g.workers {
-		err := w.visit(ctx, f, turned)
+		err := w.visit(ctx, atOnce, f, turned)
 		// A loop that has ended has no flows any more.
 		if err != nil && !errors.Is(err, poll.ErrClosed) {
 			return fmt.Errorf("go through the flows: %w", err)
@@ -113,14 +119,14 @@ func (g *Gateway) visit(ctx context.Context, f func(*conn), turned func() error)
 	return nil
 }
 
-func (w *worker) visit(ctx context.Context, f func(*conn), turned func() error) error {
+func (w *worker) visit(ctx context.Context, atOnce int, f func(*conn), turned func() error) error {
 	// When ctx ends, a loop may still be at what it was given last: that is not
 	// looked at any more.
 	var conns []*conn
 	if err := w.loop.Do(ctx, func() { conns = w.list() }); err != nil {
 		return err
 	}
-	for turn := range slices.Chunk(conns, flowsTurn) {
+	for turn := range slices.Chunk(conns, atOnce) {
 		err := w.loop.Do(ctx, func() {
 			for _, c := range turn {
 				if c.stage != stageClosed {
@@ -165,10 +171,18 @@ func (c *conn) look() Live {
 	}
 	l.Sent, l.Received = f.Sent.Load(), f.Received.Load()
 	if c.up.Valid() {
-		// Nobody has kept it, for it is wanted here only.
-		if sa, err := unix.Getsockname(c.up.Sys); err == nil {
-			l.From = addrPort(sa)
-		}
+		l.From = c.from()
 	}
 	return l
+}
+
+// from is the gateway's own address on the upstream leg. It is asked for when somebody
+// wants to know, and then kept.
+func (c *conn) from() netip.AddrPort {
+	if !c.upLocal.IsValid() {
+		if sa, err := unix.Getsockname(c.up.Sys); err == nil {
+			c.upLocal = addrPort(sa)
+		}
+	}
+	return c.upLocal
 }
