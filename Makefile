@@ -47,6 +47,7 @@ lab-down: ## remove what "make lab KEEP=1" left (root)
 .PHONY: test
 test: packages lint consul ## lint, and run every test, those in network namespaces too, also with the race detector (root)
 	$(GO) test -count=1 -timeout 20m ./...
+	SLUICE_LONG=1 $(GO) test -count=1 -timeout 10m -run '^TestLeaks$$' ./tests/sockmap
 	$(MAKE) race
 
 .PHONY: race
