@@ -36,6 +36,7 @@ type settings struct {
 
 	path         string    // auto, splice or sockmap; empty: not said
 	credit       sizeValue // of the sockmap path, for a flow
+	kernelFlows  int       // on the sockmap path at a time
 	bpfDir       string    // on bpffs
 	instance     string    // of the pins there
 	unsafeKernel bool
@@ -102,6 +103,7 @@ func (s *settings) pathFlags(fs *flag.FlagSet) {
 	fs.StringVar(&s.path, "path", "", "Carry flows by this `path` unless their route has its own: splice, sockmap, or auto, which begins with splice and moves flows that take turns to sockmap. None: sluice_path of the service in Consul, or else auto.")
 	s.credit = 1 << 20
 	fs.Var(&s.credit, "credit", "Let the kernel have this `size` of a flow's bytes on their way to a receiver, on the sockmap path.")
+	fs.IntVar(&s.kernelFlows, "sockmap-flows", 65536, "Let this `number` of flows be on the sockmap path at a time. Each takes 256 bytes of the kernel's memory from the start; further ones take splice.")
 	fs.StringVar(&s.bpfDir, "bpf-dir", loader.DefaultRoot, "Pin maps and programs below this `directory` of a BPF file system.")
 	fs.StringVar(&s.instance, "instance", "default", "Pin under this `name`, for several gateways on a host.")
 	fs.BoolVar(&s.unsafeKernel, "unsafe-kernel", false, "Use sockmap on a kernel whose version is known to crash with it, because this one was patched.")
@@ -152,6 +154,7 @@ func (s *settings) check() error {
 		"-keepalive-interval and -keepalive-probes must be more than 0")
 	bad(s.path != "" && !slices.Contains(registration.Paths, s.path), "-path must be auto, splice or sockmap, not %q", s.path)
 	bad(s.credit < route.MinCredit || s.credit > route.MaxCredit, "-credit must be between 64KiB and 65536KiB")
+	bad(s.kernelFlows < 1 || s.kernelFlows > 1<<22, "-sockmap-flows must be between 1 and %d", 1<<22)
 	bad(s.logFormat != "text" && s.logFormat != "json", "-log-format must be text or json, not %q", s.logFormat)
 	for _, d := range []struct {
 		flag  string

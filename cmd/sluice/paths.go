@@ -59,7 +59,7 @@ func (d *datapath) load() error {
 	}
 	var err error
 	d.loaded, err = loader.Load(loader.Options{
-		Root: d.set.bpfDir, Instance: d.set.instance, Flows: d.set.limits.MaxFlows, Workers: d.set.gateway.Workers,
+		Root: d.set.bpfDir, Instance: d.set.instance, Flows: min(d.set.kernelFlows, d.set.limits.MaxFlows), Workers: d.set.gateway.Workers,
 	})
 	if err != nil {
 		return err

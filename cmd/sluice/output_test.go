@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+)
+
+// counted is a view that knows its turn.
+type counted struct {
+	Turn int `json:"turn"`
+}
+
+func (c counted) table(w io.Writer) { fmt.Fprintf(w, "TURN\tX\n%d\ty\n", c.Turn) }
+
+var errOver = errors.New("it is over")
+
+// looks is a look that ends with an error after so many turns.
+func looks(turns int) func(context.Context) (view, error) {
+	n := 0
+	return func(context.Context) (view, error) {
+		if n++; n > turns {
+			return nil, errOver
+		}
+		return counted{n}, nil
+	}
+}
+
+func TestOutput(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		out    output
+		turns  int
+		status int
+		stdout string
+	}{
+		{"table", output{format: "table"}, 1, exitOK, "TURN  X\n1     y\n"},
+		{"JSON", output{format: "json"}, 1, exitOK, "{\"turn\":1}\n"},
+		{"tables", output{format: "table", every: 1}, 2, exitError, "TURN  X\n1     y\n\nTURN  X\n2     y\n\n"},
+		{"lines of JSON", output{format: "json", every: 1}, 2, exitError, "{\"turn\":1}\n{\"turn\":2}\n"},
+		{"error", output{format: "table"}, 0, exitError, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			status := c.out.show(environment{stdout: &out, stderr: &errs}, "verb", looks(c.turns))
+			if status != c.status || out.String() != c.stdout {
+				t.Errorf("status %d, stdout %q", status, out.String())
+			}
+			if want := "sluice verb: it is over\n"; status == exitError && errs.String() != want {
+				t.Errorf("stderr %q", errs.String())
+			}
+		})
+	}
+}
+
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errOver }
+
+func TestOutputCannotBeWritten(t *testing.T) {
+	for _, format := range []string{"table", "json"} {
+		var errs bytes.Buffer
+		o := output{format: format, every: 1}
+		if status := o.show(environment{stdout: brokenWriter{}, stderr: &errs}, "verb", looks(9)); status != exitError || errs.Len() == 0 {
+			t.Errorf("%s: status %d, stderr %q", format, status, errs.String())
+		}
+	}
+}
+
+func TestOutputFlags(t *testing.T) {
+	for _, c := range []struct {
+		args  []string
+		every time.Duration
+		ok    bool
+	}{
+		{nil, 0, true},
+		{[]string{"-watch"}, usualInterval, true},
+		{[]string{"-watch=500ms"}, 500 * time.Millisecond, true},
+		{[]string{"-watch=false"}, 0, true},
+		{[]string{"-watch=0s"}, 0, false},
+		{[]string{"-watch=-1s"}, 0, false},
+		{[]string{"-watch=often"}, 0, false},
+		{[]string{"-format=json"}, 0, true},
+		{[]string{"-format=xml"}, 0, false},
+	} {
+		fs := flag.NewFlagSet("verb", flag.ContinueOnError)
+		fs.SetOutput(io.Discard)
+		var o output
+		o.register(fs)
+		err := fs.Parse(c.args)
+		if err == nil {
+			err = o.check()
+		}
+		if (err == nil) != c.ok || err == nil && time.Duration(o.every) != c.every {
+			t.Errorf("%q: every %v, %v", c.args, time.Duration(o.every), err)
+		}
+	}
+}
