@@ -43,6 +43,7 @@ func run(args []string, env environment) int {
 		HelpWriter:   env.stdout,
 		ErrorWriter:  env.stderr,
 		Commands: map[string]cli.CommandFactory{
+			"check":    func() (cli.Command, error) { return &checkCommand{env: env}, nil },
 			"drain":    func() (cli.Command, error) { return &drainCommand{env: env}, nil },
 			"flows":    func() (cli.Command, error) { return &flowsCommand{env: env}, nil },
 			"gateway":  func() (cli.Command, error) { return &gatewayCommand{env: env}, nil },
@@ -75,9 +76,9 @@ const unknownVerb = 127
 func parseFlags(fs *flag.FlagSet, args []string, env environment, maxArgs int) (status int, ok bool) {
 	fs.Init(fs.Name(), flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	err := fs.Parse(args)
-	if err == nil && fs.NArg() > maxArgs {
-		err = fmt.Errorf("unexpected argument %q", fs.Arg(maxArgs))
+	names, err := parseMixed(fs, args)
+	if err == nil && len(names) > maxArgs {
+		err = fmt.Errorf("unexpected argument %q", names[maxArgs])
 	}
 	switch {
 	case err == nil:
@@ -87,6 +88,24 @@ func parseFlags(fs *flag.FlagSet, args []string, env environment, maxArgs int) (
 	}
 	fmt.Fprintf(env.stderr, "sluice %s: %v (see sluice %s -help)\n", fs.Name(), err, fs.Name())
 	return exitUsage, false
+}
+
+// parseMixed takes flags after names too: "sluice explain NAME -format=json". Names are
+// fs.Args then, as usual; after "--" everything is a name.
+func parseMixed(fs *flag.FlagSet, args []string) (names []string, err error) {
+	for {
+		if err := fs.Parse(args); err != nil {
+			return nil, err
+		}
+		rest := fs.Args()
+		literal := len(rest) < len(args) && args[len(args)-len(rest)-1] == "--"
+		if len(rest) == 0 || literal {
+			names = append(names, rest...)
+			break
+		}
+		names, args = append(names, rest[0]), rest[1:]
+	}
+	return names, fs.Parse(append([]string{"--"}, names...))
 }
 
 // fail reports an error, a line for each when it is several.

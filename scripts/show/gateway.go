@@ -46,6 +46,7 @@ func NewGateway(l *lab.Lab, ns *lab.Namespace, sluice string, args ...string) *G
 		},
 	}
 	g.Cmd = Daemon(sluice, append(append([]string{"gateway"}, args...),
+		"-instance", ns.Name,
 		"-metrics-bind", MetricsBind,
 		"-log-format", "json",
 		"-access-log", g.Access)...)

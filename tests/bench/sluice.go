@@ -24,7 +24,7 @@ func startSluice(binary, path string) func(*site, netip.AddrPort) (*exec.Cmd, er
 			return nil, err
 		}
 		return s.daemon(binary, "gateway", "-listen", at.String(), "-routes", routes,
-			"-workers", fmt.Sprint(workers), "-access-log", "off",
+			"-workers", fmt.Sprint(workers), "-access-log", "off", "-admin-socket", "off",
 			"-path", path, "-bpf-dir", filepath.Join(s.bpf, "sluice"), "-instance", path)
 	}
 }

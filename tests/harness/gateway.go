@@ -73,7 +73,7 @@ func Start(t testing.TB, ns *lab.Namespace, conf Config) *Gateway {
 	g.SetRoutes(conf.Routes)
 	g.args = append([]string{"gateway", "-listen", conf.Listen,
 		"-routes", g.file("routes.hcl"), "-metrics-bind", g.metrics, "-log-format", "json",
-		"-access-log", g.file("access.log"), "-drain-timeout", "30s",
+		"-access-log", g.file("access.log"), "-drain-timeout", "30s", "-admin-socket", "off",
 		"-bpf-dir", BPF(t), "-instance", fmt.Sprint("test-", metricsPort.Load()),
 		"-workers", strconv.Itoa(Workers)}, conf.Flags...)
 	t.Cleanup(g.cleanup)

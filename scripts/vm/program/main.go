@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string) error {
 	fs.StringVar(&opt.kernels, "kernels", "", "Run only on the kernels of these `releases`, separated by commas.")
 	fs.StringVar(&opt.packages, "packages", "", "Run only the tests of these `packages` of the suite, separated by commas.")
 	fs.StringVar(&opt.run, "run", "", "Run only the tests that match this `pattern`, as of go test.")
-	fs.DurationVar(&opt.timeout, "timeout", 10*time.Minute, "End a machine that has not done its work after this `duration`.")
+	fs.DurationVar(&opt.timeout, "timeout", 25*time.Minute, "End a machine that has not done its work after this `duration`.")
 	fs.IntVar(&opt.cpus, "cpus", 2, "Give machines this `number` of processors.")
 	fs.IntVar(&opt.memory, "memory", 2048, "Give machines so many `MiB` of memory.")
 	if err := fs.Parse(args); err != nil {

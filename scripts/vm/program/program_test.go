@@ -53,6 +53,17 @@ func TestResultTellsOfEverything(t *testing.T) {
 		{"a package that did not run", "./b: did not run to its end", func(r *result) { r.run.Programs = r.run.Programs[:1] }},
 		{"a package that failed", "./a: it ended with status 1", func(r *result) { r.run.Programs[0].Status = 1 }},
 		{"a complaint", "the kernel complained:\nBUG: x", func(r *result) { r.run.Troubles = []string{"BUG: x"} }},
+		{"what 6.1 is known for, elsewhere", "WARNING: CPU: 1 PID: 51 at net/ipv4/af_inet.c:154 inet_sock_destruct", func(r *result) {
+			r.run.Troubles = []string{"[1.2] WARNING: CPU: 1 PID: 51 at net/ipv4/af_inet.c:154 inet_sock_destruct+0x184/0x1b0\nmore"}
+		}},
+		{"what 6.1 is known for", "", func(r *result) {
+			r.kernel.Release = "6.1"
+			r.run.Troubles = []string{"[1.2] WARNING: CPU: 1 PID: 51 at net/ipv4/af_inet.c:154 inet_sock_destruct+0x184/0x1b0\nmore"}
+		}},
+		{"another complaint of 6.1 beside it", "the kernel complained:\nBUG: x", func(r *result) {
+			r.kernel.Release = "6.1"
+			r.run.Troubles = []string{"BUG: x\ninet_sock_destruct"}
+		}},
 		{"a skip", "skipped, and must not be: TestS", func(r *result) { r.tests[1].MaySkip = nil }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

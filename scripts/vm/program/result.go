@@ -57,7 +57,9 @@ func (r *result) problems() []error {
 			ended[e.Name] = e
 		}
 		for _, trouble := range r.run.Troubles {
-			errs = append(errs, fmt.Errorf("the kernel complained:\n%s", trouble))
+			if known(r.kernel.Release, trouble) == "" {
+				errs = append(errs, fmt.Errorf("the kernel complained:\n%s", trouble))
+			}
 		}
 	}
 	if r.err != nil {
@@ -104,6 +106,12 @@ func (s *summary) print(out io.Writer, took time.Duration) {
 			rep := r.reports[e.Name]
 			fmt.Fprintf(w, "\t%s\t%d passed\t%d failed\t%d skipped\t%v\n", e.Name,
 				len(rep.Passed), len(rep.Failed), len(rep.Skipped), e.Took.Round(100*time.Millisecond))
+		}
+		for _, trouble := range r.run.Troubles {
+			if why := known(r.kernel.Release, trouble); why != "" {
+				first, _, _ := strings.Cut(trouble, "\n")
+				fmt.Fprintf(w, "\tknown of %s: %s (%s)\n", r.kernel.Release, why, first)
+			}
 		}
 		for _, rep := range r.reports {
 			passed += len(rep.Passed)
