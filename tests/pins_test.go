@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,7 +47,7 @@ func TestPins(t *testing.T) {
 
 func unload(t *testing.T, instance string) (string, error) {
 	out, err := exec.CommandContext(t.Context(), harness.Binary(t), "unload", "-bpf-dir", harness.BPF(t), "-instance", instance).CombinedOutput()
-	return fmt.Sprintf("%s", out), err
+	return string(out), err
 }
 
 // generations are those pinned by an instance.
