@@ -372,7 +372,7 @@ func (a *agent) sockmap() metrics.Sockmap {
 	if paths := a.paths.Load(); paths != nil {
 		return paths.stats()
 	}
-	return metrics.Sockmap{}
+	return metrics.Sockmap{Why: errStarting.Error()}
 }
 
 func (a *agent) accessDropped() uint64 {

@@ -125,9 +125,10 @@ func (d *datapath) stats() metrics.Sockmap {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.engine == nil {
-		return metrics.Sockmap{}
+		return metrics.Sockmap{Why: d.why}
 	}
-	s := metrics.Sockmap{On: d.engine.Off() == "", Fallbacks: d.engine.Fallen(), Broken: d.engine.Broken(), Pieces: map[string]uint64{}}
+	why := d.engine.Off()
+	s := metrics.Sockmap{On: why == "", Why: why, Fallbacks: d.engine.Fallen(), Broken: d.engine.Broken(), Pieces: map[string]uint64{}}
 	counters, err := d.loaded.Counters()
 	if err != nil {
 		return s

@@ -271,8 +271,12 @@ func TestSockmap(t *testing.T) {
 	if on, ok := before["sluice_sockmap_on"]; !ok || on != 0 {
 		t.Errorf("without the path it is %v (there: %v)", on, ok)
 	}
-	w.sockmap = Sockmap{Fallbacks: map[string]uint64{"full": 0}, Pieces: map[string]uint64{"redirected": 0}}
+	w.sockmap = Sockmap{Why: "self-test: overlap", Fallbacks: map[string]uint64{"full": 0}, Pieces: map[string]uint64{"redirected": 0}}
 	before = values(t, m)
+	if before["sluice_sockmap_off self-test: overlap"] != 1 {
+		t.Errorf("the reason is not told: %v", before)
+	}
+	delete(before, "sluice_sockmap_off self-test: overlap") // gone when it is on
 	w.sockmap = Sockmap{On: true, Broken: 2, Fallbacks: map[string]uint64{"full": 3}, Pieces: map[string]uint64{"redirected": 4}}
 	expectChange(t, before, values(t, m), map[string]float64{
 		"sluice_sockmap_on": 1, "sluice_sockmap_broken_flows_total": 2,

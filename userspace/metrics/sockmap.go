@@ -6,6 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // without it.
 type Sockmap struct {
 	On        bool              // it takes new flows
+	Why       string            // it does not
 	Fallbacks map[string]uint64 // flows that it could not take, by reason
 	Pieces    map[string]uint64 // of streams, by what the kernel's program did with them
 	Broken    uint64            // flows reset because a check of their bytes failed
@@ -13,8 +14,8 @@ type Sockmap struct {
 
 // sockmapCollector tells what the path's own counters have.
 type sockmapCollector struct {
-	read                          func() Sockmap
-	on, fallbacks, pieces, broken *prometheus.Desc
+	read                               func() Sockmap
+	on, off, fallbacks, pieces, broken *prometheus.Desc
 }
 
 func newSockmapCollector(read func() Sockmap) *sockmapCollector {
@@ -24,6 +25,7 @@ func newSockmapCollector(read func() Sockmap) *sockmapCollector {
 	return &sockmapCollector{
 		read:      read,
 		on:        desc("sockmap_on", "1 when the sockmap path takes new flows."),
+		off:       desc("sockmap_off", "1, with the reason as a label, while the sockmap path takes no new flows.", "reason"),
 		fallbacks: desc("sockmap_fallbacks_total", "Flows that stayed with splice, by the reason.", "reason"),
 		pieces:    desc("sockmap_pieces_total", "Pieces of streams, by what the kernel's program did with them.", "verdict"),
 		broken:    desc("sockmap_broken_flows_total", "Flows reset because a check of their bytes failed."),
@@ -32,7 +34,7 @@ func newSockmapCollector(read func() Sockmap) *sockmapCollector {
 
 // Describe is prometheus.Collector's.
 func (c *sockmapCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.on, c.fallbacks, c.pieces, c.broken} {
+	for _, d := range []*prometheus.Desc{c.on, c.off, c.fallbacks, c.pieces, c.broken} {
 		ch <- d
 	}
 }
@@ -43,6 +45,8 @@ func (c *sockmapCollector) Collect(ch chan<- prometheus.Metric) {
 	on := 0.0
 	if s.On {
 		on = 1
+	} else {
+		ch <- prometheus.MustNewConstMetric(c.off, prometheus.GaugeValue, 1, s.Why)
 	}
 	ch <- prometheus.MustNewConstMetric(c.on, prometheus.GaugeValue, on)
 	ch <- prometheus.MustNewConstMetric(c.broken, prometheus.CounterValue, float64(s.Broken))
