@@ -42,20 +42,7 @@ func run(args []string, env environment) int {
 		HelpFunc:     cli.BasicHelpFunc("sluice"),
 		HelpWriter:   env.stdout,
 		ErrorWriter:  env.stderr,
-		Commands: map[string]cli.CommandFactory{
-			"check":    func() (cli.Command, error) { return &checkCommand{env: env}, nil },
-			"drain":    func() (cli.Command, error) { return &drainCommand{env: env}, nil },
-			"flows":    func() (cli.Command, error) { return &flowsCommand{env: env}, nil },
-			"gateway":  func() (cli.Command, error) { return &gatewayCommand{env: env}, nil },
-			"kill":     func() (cli.Command, error) { return &killCommand{env: env}, nil },
-			"modes":    func() (cli.Command, error) { return &modesCommand{env: env}, nil },
-			"reload":   func() (cli.Command, error) { return &reloadCommand{env: env}, nil },
-			"status":   func() (cli.Command, error) { return &statusCommand{env: env}, nil },
-			"top":      func() (cli.Command, error) { return &topCommand{env: env}, nil },
-			"unload":   func() (cli.Command, error) { return &unloadCommand{env: env}, nil },
-			"validate": func() (cli.Command, error) { return &validateCommand{env: env}, nil },
-			"version":  func() (cli.Command, error) { return &versionCommand{env: env}, nil },
-		},
+		Commands:     verbs(env),
 	}
 	status, err := app.Run()
 	if err != nil {
@@ -66,6 +53,27 @@ func run(args []string, env environment) int {
 		return exitUsage
 	}
 	return status
+}
+
+// verbs are all there are.
+func verbs(env environment) map[string]cli.CommandFactory {
+	return map[string]cli.CommandFactory{
+		"check":   func() (cli.Command, error) { return &checkCommand{env: env}, nil },
+		"drain":   func() (cli.Command, error) { return &drainCommand{env: env}, nil },
+		"flows":   func() (cli.Command, error) { return &flowsCommand{env: env}, nil },
+		"gateway": func() (cli.Command, error) { return &gatewayCommand{env: env}, nil },
+		"kill":    func() (cli.Command, error) { return &killCommand{env: env}, nil },
+		"man": func() (cli.Command, error) {
+			return &manCommand{env, func() map[string]cli.CommandFactory { return verbs(env) }}, nil
+		},
+		"modes":    func() (cli.Command, error) { return &modesCommand{env: env}, nil },
+		"reload":   func() (cli.Command, error) { return &reloadCommand{env: env}, nil },
+		"status":   func() (cli.Command, error) { return &statusCommand{env: env}, nil },
+		"top":      func() (cli.Command, error) { return &topCommand{env: env}, nil },
+		"unload":   func() (cli.Command, error) { return &unloadCommand{env: env}, nil },
+		"validate": func() (cli.Command, error) { return &validateCommand{env: env}, nil },
+		"version":  func() (cli.Command, error) { return &versionCommand{env: env}, nil },
+	}
 }
 
 // unknownVerb is the status that package cli has for one.

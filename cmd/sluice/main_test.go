@@ -2,7 +2,10 @@ package main
 
 import (
 	"flag"
+	"os"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -27,5 +30,38 @@ func TestParseMixed(t *testing.T) {
 		if err != nil || !slices.Equal(names, c.names) || !slices.Equal(fs.Args(), c.names) || *x != c.x || *b != c.b {
 			t.Errorf("%q: names %q (%q), x %q, b %t, %v", c.args, names, fs.Args(), *x, *b, err)
 		}
+	}
+}
+
+// TestManual: the page has every verb and every flag, and no line that man would take
+// for a macro of its own.
+func TestManual(t *testing.T) {
+	var page strings.Builder
+	all := verbs(environment{lookupEnv: os.LookupEnv})
+	if err := writeManual(&page, all); err != nil {
+		t.Fatal(err)
+	}
+	for name, verb := range all {
+		if !strings.Contains(page.String(), "\n.SS "+name+"\n") {
+			t.Errorf("no verb %s", name)
+		}
+		command, err := verb()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(command.Help()) {
+			if !strings.Contains(page.String(), roff(line)) {
+				t.Errorf("%s: no line %q", name, line)
+			}
+		}
+	}
+	for line := range strings.Lines(page.String()) {
+		if macro := regexp.MustCompile(`^[.'](\S*)`).FindStringSubmatch(line); macro != nil &&
+			!slices.Contains([]string{"TH", "SH", "SS", "B", "I", "PP", "nf", "fi"}, macro[1]) {
+			t.Errorf("macro %q: %s", macro[1], line)
+		}
+	}
+	if got := roff(".hidden -flag \\n"); got != `\&.hidden \-flag \en` {
+		t.Errorf("quoted as %s", got)
 	}
 }

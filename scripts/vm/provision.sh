@@ -57,6 +57,9 @@ step "sluice"
 cd "$tree"
 make build
 install -m 0755 bin/sluice /usr/local/bin/sluice
+install -d /usr/local/share/man/man8 /etc/bash_completion.d
+/usr/local/bin/sluice man >/usr/local/share/man/man8/sluice.8
+echo 'complete -C /usr/local/bin/sluice sluice' >/etc/bash_completion.d/sluice
 put sluice.sysusers /usr/lib/sysusers.d/sluice.conf
 put sluice.tmpfiles /usr/lib/tmpfiles.d/sluice.conf
 put sluice.service /etc/systemd/system/sluice.service
