@@ -37,6 +37,7 @@ type conn struct {
 	onEndpoint bool // and for its endpoint
 	tried      []netip.AddrPort
 	dialErr    error // of the last attempt
+	booking    booking
 	carriage   flow.Carriage
 	left       int            // bytes that a refused client may still send
 	upLocal    netip.AddrPort // of the upstream leg, if it was asked for
@@ -144,6 +145,7 @@ func (c *conn) account(end flow.End, detail string) {
 	}
 	c.w.ended.sent.Add(f.Sent.Load())
 	c.w.ended.received.Add(f.Received.Load())
+	c.booking.close(f)
 	c.w.g.parts.Observer.Ended(f)
 }
 

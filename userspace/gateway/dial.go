@@ -93,6 +93,9 @@ func (c *conn) connectFailed(err error) {
 
 func (c *conn) attemptFailed(err error) {
 	c.w.g.parts.Observer.ConnectFailure(err)
+	if c.booking.account != nil {
+		c.booking.account.ConnectFailed()
+	}
 	c.dialErr = err
 	c.closeUpstream()
 	c.leaveEndpoint()

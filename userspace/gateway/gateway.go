@@ -83,6 +83,9 @@ type Parts struct {
 	Table    *route.Store
 	Gate     *admission.Gate
 	Observer Observer
+	// Accounts are what the flows of a route count into, by its name. It is called on
+	// the loops, for each flow. nil: there are none.
+	Accounts func(route string) flow.Account
 	// Overrides are the options by which an operator overrules those of a route,
 	// by its name. It is called on the loops, for each flow. nil: there are none.
 	Overrides func(route string) route.Options

@@ -124,6 +124,7 @@ func (c *conn) lookUp(name []byte) {
 		return
 	}
 	f.Route, f.Cluster = r, cluster
+	c.booking.open(parts.Accounts, r.Name)
 	if f.SNI = r.Name; r.Name != string(name) {
 		f.SNI = string(name)
 	}

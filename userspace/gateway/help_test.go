@@ -50,6 +50,7 @@ type setup struct {
 	Config
 	limits   admission.Limits
 	override route.Options // of the operator's, for all routes
+	accounts func(string) flow.Account
 	paths    func(*poll.Loop) ([]Path, error)
 	noTable  bool
 	clusters []*route.Cluster
@@ -116,7 +117,7 @@ func prepare(t *testing.T, change func(*setup)) *rig {
 	}
 	r.Gateway, err = New(s.Config, Parts{
 		Table: store, Gate: gate, Observer: r.seen, Paths: s.paths,
-		Overrides: func(string) route.Options { return s.override }, Log: slog.New(slog.DiscardHandler),
+		Accounts: s.accounts, Overrides: func(string) route.Options { return s.override }, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
