@@ -15,6 +15,7 @@ needs=(
   nft=nftables
   nginx=nginx-light
   openssl=openssl
+  promtool=prometheus
   shellcheck=shellcheck
   tstclnt=libnss3-tools
 )
