@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -32,6 +33,8 @@ func (a *Agent) WaitHealthy(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		// Those of services are critical after a restart, until they are set again.
+		checks = slices.DeleteFunc(checks, func(c *api.HealthCheck) bool { return c.ServiceID != "" })
 		if status := checks.AggregatedStatus(); len(checks) == 0 || status != api.HealthPassing {
 			return fmt.Errorf("%d checks, %s", len(checks), status)
 		}
