@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,19 +113,14 @@ func (i *instance) begin() (*generation, error) {
 	return claim(i.dir, name)
 }
 
-// generations lists the names of directories in an instance's.
+// generations lists the names of the directories of generations. The table's are not
+// among them.
 func generations(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("list generations: %w", err)
-	}
-	var names []string
-	for _, e := range entries {
-		if e.IsDir() {
-			names = append(names, e.Name())
-		}
-	}
-	return names, nil
+	names, err := directories(dir)
+	return slices.DeleteFunc(names, func(name string) bool {
+		_, table := tableNumber(strings.TrimPrefix(name, unfinished))
+		return table
+	}), err
 }
 
 // makeDirs makes directories that the group may look into, and others may not.

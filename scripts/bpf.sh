@@ -27,6 +27,7 @@ generate() {
 
 # The suffix keeps what only tests run out of the binary.
 generate sockmap "" sockmap.c way policy event reason mark mode rule event_kind
+generate table "" table.c table_end table_state table_policy table_discovery table_health
 generate decide _test decide_test.c trial
 
 if [ "${1:-}" = check ]; then

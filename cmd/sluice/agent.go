@@ -35,10 +35,11 @@ type agent struct {
 	log     *slog.Logger
 	store   route.Store
 	source  source
-	mesh    *mesh                    // nil: without Consul
-	access  *accesslog.Log           // nil: off
-	recent  *admin.Recent            // what the log warned of last
-	control *control                 // nil until it answers
+	mesh    *mesh          // nil: without Consul
+	access  *accesslog.Log // nil: off
+	recent  *admin.Recent  // what the log warned of last
+	control *control       // nil until it answers
+	pins    *pins
 	paths   atomic.Pointer[datapath] // nil until there is a table
 	metrics *metrics.Metrics
 	server  *metrics.Server                 // nil: off
@@ -77,12 +78,15 @@ func newAgent(set *settings, env environment) (*agent, error) {
 		AccessDropped: a.accessDropped,
 		Unready:       a.unready,
 	})
+	a.pins = openPins(set, a.log)
 	if err := a.openSource(); err != nil {
+		a.pins.close()
 		return nil, err
 	}
 	if set.accessLog != "off" {
 		var err error
 		if a.access, err = accesslog.Open(set.accessLog, set.logFormat, a.log); err != nil {
+			a.pins.close()
 			return nil, err
 		}
 	}
@@ -92,7 +96,7 @@ func newAgent(set *settings, env environment) (*agent, error) {
 func (a *agent) openSource() error {
 	if a.set.routes == "" {
 		var err error
-		a.mesh, err = newMesh(a.set, a.log)
+		a.mesh, err = newMesh(a.set, a.pins, a.log)
 		a.source = a.mesh
 		return err
 	}
@@ -148,6 +152,7 @@ func (a *agent) serve(ctx context.Context, sourceErr <-chan error, signals <-cha
 	ended := make(chan error, 1)
 	go func() { ended <- g.Run() }()
 	a.ready()
+	go a.book(ctx, g)
 	if a.mesh != nil {
 		a.mesh.attend(ctx)
 	}
@@ -182,6 +187,18 @@ func (a *agent) serve(ctx context.Context, sourceErr <-chan error, signals <-cha
 	}
 }
 
+// bookTime is between two moments at which routes learn what their flows have moved.
+const bookTime = 2 * time.Second
+
+// book has routes count bytes while flows live.
+func (a *agent) book(ctx context.Context, g *gateway.Gateway) {
+	for pause(ctx, bookTime) == nil {
+		if g.Active() > 0 {
+			_ = g.Book(ctx) // it fails when there is nothing to count any more
+		}
+	}
+}
+
 // startSource lets the source's tables come to the store by way of the resolver,
 // closes first at the first one, and returns where the source's error comes when
 // it has none to give.
@@ -190,6 +207,7 @@ func (a *agent) startSource(ctx context.Context, first chan<- struct{}) <-chan e
 	var once sync.Once
 	resolver := dns.New(dns.Options{Server: a.set.dnsServer, Log: a.log}, func(t *route.Table) {
 		delta := a.store.Swap(t)
+		a.pins.keep(t)
 		if g := a.gateway.Load(); g != nil {
 			g.Follow(delta)
 		}
@@ -197,6 +215,7 @@ func (a *agent) startSource(ctx context.Context, first chan<- struct{}) <-chan e
 		once.Do(func() { close(first) })
 	})
 	go resolver.Run(ctx)
+	a.pins.start()
 	go func() {
 		if err := a.source.Run(ctx, resolver.Apply); err != nil {
 			failed <- err
@@ -235,13 +254,19 @@ func (a *agent) listen() (*gateway.Gateway, error) {
 	cfg.Path = cmp.Or(a.set.path, said.Path, "auto")
 	paths := openDatapath(a.set, wantsKernel(cfg.Path, said.RoutePaths, a.store.Load()), a.log)
 	a.paths.Store(paths)
+	a.pins.eachPolicy(func(name string, o route.Options) {
+		if err := a.applyPolicy(name, o); err != nil {
+			a.log.Error("a policy does not hold for flows in the kernel", "route", name, "error", err)
+		}
+	})
 	g, err := gateway.New(cfg, gateway.Parts{
 		Table:    &a.store,
 		Gate:     gate,
 		Observer: observer{a.metrics, a.access},
 		Paths:    paths.paths,
+		Accounts: a.pins.account,
 		Overrides: func(name string) route.Options {
-			return route.Options{Path: said.PathOf(name)}
+			return a.pins.policy(name).Or(route.Options{Path: said.PathOf(name)})
 		},
 		Log: a.log,
 	})
@@ -319,6 +344,7 @@ func (a *agent) close() {
 	if paths := a.paths.Swap(nil); paths != nil {
 		paths.close()
 	}
+	a.pins.close()
 	if a.access != nil {
 		if err := a.access.Close(ctx); err != nil {
 			a.log.Error("cannot end the access log", "error", err)

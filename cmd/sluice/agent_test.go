@@ -38,7 +38,7 @@ func start(t *testing.T, addr string, flags ...string) *running {
 	r.writeRoutes("web.test", addr)
 	var set settings
 	args := append([]string{
-		"-routes", r.path("routes.hcl"), "-listen", "127.0.0.1:0", "-access-log", r.path("access.log"), "-admin-socket", "off",
+		"-routes", r.path("routes.hcl"), "-listen", "127.0.0.1:0", "-access-log", r.path("access.log"), "-admin-socket", "off", "-bpf-dir", r.path("none"),
 	}, flags...)
 	if err := set.flags().Parse(args); err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 
 	"sluice/userspace/admin"
 	"sluice/userspace/gateway"
+	"sluice/userspace/route"
 )
 
 // fakeAgent answers at an admin socket.
@@ -28,6 +29,8 @@ type fakeAgent struct {
 	asked   chan gateway.Selection
 	drained chan time.Duration
 	err     error
+
+	policies []admin.Policy // that were set, one request after the other
 }
 
 func (f *fakeAgent) Status(context.Context) (*admin.Status, error) { return &f.status, f.err }
@@ -49,6 +52,11 @@ func (f *fakeAgent) Kill(_ context.Context, which gateway.Selection) (int, error
 
 func (f *fakeAgent) Drain(_ context.Context, d time.Duration) error {
 	f.drained <- d
+	return f.err
+}
+
+func (f *fakeAgent) SetPolicy(_ context.Context, name string, o route.Options) error {
+	f.policies = append(f.policies, admin.Policy{Route: name, Path: o.Path, Credit: o.Credit, MaxFlows: o.MaxFlows})
 	return f.err
 }
 

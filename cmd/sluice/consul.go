@@ -14,6 +14,7 @@ import (
 
 	"sluice/userspace/client"
 	"sluice/userspace/gateway"
+	"sluice/userspace/mirror"
 	"sluice/userspace/registration"
 	"sluice/userspace/route"
 	"sluice/userspace/snapshot"
@@ -26,6 +27,7 @@ type mesh struct {
 	log       *slog.Logger
 	agent     *client.Agent
 	registrar *registration.Registrar
+	pins      *pins            // a table in the kernel's maps
 	keeper    *snapshot.Keeper // nil: no table on disk
 	store     func()           // has it written for the last time
 	started   chan struct{}    // closed once the registrar has
@@ -51,7 +53,7 @@ const (
 	tokenTime = 5 * time.Second
 )
 
-func newMesh(set *settings, log *slog.Logger) (*mesh, error) {
+func newMesh(set *settings, pins *pins, log *slog.Logger) (*mesh, error) {
 	agent, err := set.client.Agent()
 	if err != nil {
 		return nil, err
@@ -64,7 +66,7 @@ func newMesh(set *settings, log *slog.Logger) (*mesh, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &mesh{set: set, token: token, log: log, agent: agent, registrar: registrar, store: func() {}, started: make(chan struct{})}
+	m := &mesh{set: set, pins: pins, token: token, log: log, agent: agent, registrar: registrar, store: func() {}, started: make(chan struct{})}
 	if set.stateFile() != "" {
 		m.keeper = snapshot.NewKeeper(set.stateFile(), log)
 	}
@@ -108,10 +110,22 @@ func (m *mesh) publish(t *route.Table, publish func(*route.Table)) {
 	publish(t)
 }
 
-// restore reads the table on disk, nil if there is none.
+// restore reads the table that an earlier process left on disk or in the kernel's maps,
+// whichever was written last, and nil if there is none.
 func (m *mesh) restore() (*route.Table, snapshot.Meta) {
+	last, meta := m.restoreFile()
+	pinned, about := m.pins.last()
+	if pinned == nil || last != nil && meta.Written.After(about.Written) {
+		return last, meta
+	}
+	return pinned, snapshot.Meta{Source: about.Source, Identity: about.Gateway, Listeners: about.Listeners, Written: about.Written}
+}
+
+func (m *mesh) restoreFile() (*route.Table, snapshot.Meta) {
 	if m.keeper == nil {
-		m.log.Warn("no -state-dir: a restart while Consul is away would have no table to serve")
+		if !m.pins.there() {
+			m.log.Warn("no -state-dir: a restart while Consul is away would have no table to serve")
+		}
 		return nil, snapshot.Meta{}
 	}
 	last, meta, err := snapshot.Read(m.set.stateFile())
@@ -160,6 +174,7 @@ func (m *mesh) plan(meta snapshot.Meta) bool {
 // found takes the service as the agent has it.
 func (m *mesh) found(s registration.Service) {
 	was := m.service.Swap(&s)
+	m.pins.about.Store(&mirror.About{Gateway: identity(s), Listeners: addrs(s.Listeners)})
 	if m.keeper != nil {
 		m.keeper.Describe(identity(s), addrs(s.Listeners))
 	}

@@ -22,7 +22,7 @@ func meshOf(t *testing.T, args ...string) (*mesh, *bytes.Buffer) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	m, err := newMesh(&set, slog.New(slog.NewTextHandler(&log, nil)))
+	m, err := newMesh(&set, new(pins), slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

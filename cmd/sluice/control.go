@@ -8,11 +8,15 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"sluice/loader"
 	"sluice/userspace/admin"
 	"sluice/userspace/gateway"
+	"sluice/userspace/registration"
+	"sluice/userspace/route"
 	"sluice/userspace/sockdiag"
 	"sluice/userspace/static"
 )
@@ -282,4 +286,29 @@ func (c *control) Reload(context.Context) (string, error) {
 		return "routes of " + a.set.routes + " read again, logs opened again", nil
 	}
 	return "logs opened again; routes come from Consul by themselves", nil
+}
+
+// SetPolicy overrules the options of a route: for flows to come, and where the kernel's
+// program has a say for those that are under way.
+func (c *control) SetPolicy(_ context.Context, name string, o route.Options) error {
+	a := c.agent
+	if o.Path != "" && !slices.Contains(registration.Paths, o.Path) {
+		return fmt.Errorf("path %q is not known: want one of %s", o.Path, strings.Join(registration.Paths, ", "))
+	}
+	if err := a.pins.setPolicy(name, o); err != nil {
+		return err
+	}
+	return a.applyPolicy(name, o)
+}
+
+// applyPolicy tells the kernel's program of a policy.
+func (a *agent) applyPolicy(name string, o route.Options) error {
+	d := a.paths.Load()
+	if d == nil {
+		return nil
+	}
+	if r := a.store.Load().Route(name); r != nil && o != (route.Options{}) {
+		o = o.Or(route.Options{Credit: r.Credit})
+	}
+	return d.setPolicy(name, o)
 }

@@ -18,6 +18,7 @@ import (
 	"sluice/userspace/admission"
 	"sluice/userspace/client"
 	"sluice/userspace/gateway"
+	"sluice/userspace/mirror"
 	"sluice/userspace/registration"
 	"sluice/userspace/route"
 	"sluice/userspace/sni"
@@ -37,8 +38,9 @@ type settings struct {
 	path         string    // auto, splice or sockmap; empty: not said
 	credit       sizeValue // of the sockmap path, for a flow
 	kernelFlows  int       // on the sockmap path at a time
-	bpfDir       string    // on bpffs
-	instance     string    // of the pins there
+	pinned       mirror.Limits
+	bpfDir       string // on bpffs
+	instance     string // of the pins there
 	unsafeKernel bool
 	dnsServer    netip.AddrPort
 	metricsBind  string
@@ -106,6 +108,9 @@ func (s *settings) pathFlags(fs *flag.FlagSet) {
 	fs.IntVar(&s.kernelFlows, "sockmap-flows", 65536, "Let this `number` of flows be on the sockmap path at a time. Each takes 256 bytes of the kernel's memory from the start; further ones take splice.")
 	fs.StringVar(&s.bpfDir, "bpf-dir", loader.DefaultRoot, "Pin maps and programs below this `directory` of a BPF file system.")
 	fs.StringVar(&s.instance, "instance", "default", "Pin under this `name`, for several gateways on a host.")
+	fs.IntVar(&s.pinned.Routes, "pinned-routes", 0, "Make the pinned table large enough for this `number` of routes. 0: 32768.")
+	fs.IntVar(&s.pinned.Clusters, "pinned-clusters", 0, "Make it large enough for this `number` of clusters. 0: 32768.")
+	fs.IntVar(&s.pinned.Addresses, "pinned-addresses", 0, "Make it large enough for this `number` of addresses, of all clusters together. 0: 131072.")
 	fs.BoolVar(&s.unsafeKernel, "unsafe-kernel", false, "Use sockmap on a kernel whose version is known to crash with it, because this one was patched.")
 	fs.IntVar(&s.pipes, "pipes", 0, "Keep at most this `number` of pipes per worker for flows whose receiver is slow. 0: 64.")
 }
@@ -155,6 +160,7 @@ func (s *settings) check() error {
 	bad(s.path != "" && !slices.Contains(registration.Paths, s.path), "-path must be auto, splice or sockmap, not %q", s.path)
 	bad(s.credit < route.MinCredit || s.credit > route.MaxCredit, "-credit must be between 64KiB and 65536KiB")
 	bad(s.kernelFlows < 1 || s.kernelFlows > 1<<22, "-sockmap-flows must be between 1 and %d", 1<<22)
+	bad(s.pinned.Routes < 0 || s.pinned.Clusters < 0 || s.pinned.Addresses < 0, "-pinned-routes, -pinned-clusters and -pinned-addresses must not be negative")
 	bad(s.logFormat != "text" && s.logFormat != "json", "-log-format must be text or json, not %q", s.logFormat)
 	for _, d := range []struct {
 		flag  string

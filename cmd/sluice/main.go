@@ -60,14 +60,18 @@ func verbs(env environment) map[string]cli.CommandFactory {
 	return map[string]cli.CommandFactory{
 		"check":   func() (cli.Command, error) { return &checkCommand{env: env}, nil },
 		"drain":   func() (cli.Command, error) { return &drainCommand{env: env}, nil },
+		"explain": func() (cli.Command, error) { return &explainCommand{env: env, open: openMaps}, nil },
 		"flows":   func() (cli.Command, error) { return &flowsCommand{env: env}, nil },
 		"gateway": func() (cli.Command, error) { return &gatewayCommand{env: env}, nil },
 		"kill":    func() (cli.Command, error) { return &killCommand{env: env}, nil },
 		"man": func() (cli.Command, error) {
 			return &manCommand{env, func() map[string]cli.CommandFactory { return verbs(env) }}, nil
 		},
+		"maps":     func() (cli.Command, error) { return &mapsCommand{env: env}, nil },
 		"modes":    func() (cli.Command, error) { return &modesCommand{env: env}, nil },
+		"policy":   func() (cli.Command, error) { return &policyCommand{env: env}, nil },
 		"reload":   func() (cli.Command, error) { return &reloadCommand{env: env}, nil },
+		"routes":   func() (cli.Command, error) { return &routesCommand{env: env, open: openMaps}, nil },
 		"status":   func() (cli.Command, error) { return &statusCommand{env: env}, nil },
 		"top":      func() (cli.Command, error) { return &topCommand{env: env}, nil },
 		"unload":   func() (cli.Command, error) { return &unloadCommand{env: env}, nil },

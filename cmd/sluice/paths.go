@@ -120,6 +120,28 @@ func (d *datapath) paths(loop *poll.Loop) ([]gateway.Path, error) {
 	return []gateway.Path{auto.New(splice, kernel), kernel, splice}, nil
 }
 
+// setPolicy has the program treat a route's flows as an operator wants. Setting nothing
+// has it follow the table again.
+func (d *datapath) setPolicy(name string, o route.Options) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.engine == nil:
+		return nil
+	case o == route.Options{}:
+		return d.engine.ClearPolicy(name)
+	}
+	p := slot.Policy{Credit: uint32(o.Credit)}
+	switch o.Path {
+	case "":
+	case "splice":
+		p.Rule = slot.Off
+	default:
+		p.Rule = slot.On
+	}
+	return d.engine.SetPolicy(name, p)
+}
+
 // stats are for the metrics. They may be read while close is at work.
 func (d *datapath) stats() metrics.Sockmap {
 	d.mu.Lock()

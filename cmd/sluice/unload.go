@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"sluice/loader"
+	"sluice/userspace/config"
 )
 
 type unloadCommand struct{ env environment }
@@ -32,7 +33,14 @@ func (c *unloadCommand) Run(args []string) int {
 	if status, ok := parseFlags(fs, args, c.env, 0); !ok {
 		return status
 	}
-	err := loader.Unload(*dir, *instance)
+	if err := config.Fill(fs, c.env.lookupEnv, ""); err != nil {
+		fail(c.env, "unload", err)
+		return exitUsage
+	}
+	err := loader.UnloadTable(*dir, *instance)
+	if err == nil {
+		err = loader.Unload(*dir, *instance)
+	}
 	if errors.Is(err, loader.ErrInUse) {
 		err = fmt.Errorf("%w: stop the gateway first", err)
 	}

@@ -44,7 +44,7 @@ func startGateway(t testing.TB, a *consul.Agent, token string, flags ...string) 
 	if token != "" {
 		g.env = append(g.env, "CONSUL_HTTP_TOKEN="+token)
 	}
-	g.flags = append([]string{"gateway", "-admin-socket", "off", "-access-log", g.file("access.log"), "-log-format", "json",
+	g.flags = append([]string{"gateway", "-admin-socket", "off", "-bpf-dir", g.file("none"), "-access-log", g.file("access.log"), "-log-format", "json",
 		"-state-dir", g.dir, "-drain-delay", "100ms", "-drain-timeout", "1s"}, flags...)
 	g.start()
 	t.Cleanup(func() {

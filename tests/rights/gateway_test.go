@@ -35,7 +35,7 @@ func start(t testing.TB, a *consul.Agent, token string, flags ...string) *gatewa
 	log, err := os.Create(g.log())
 	must(t, err)
 	defer log.Close()
-	cmd := exec.Command(harness.Binary(t), append([]string{"gateway", "-admin-socket", "off", "-state-dir", g.dir, "-access-log", "off", "-drain-delay", "0s"}, flags...)...)
+	cmd := exec.Command(harness.Binary(t), append([]string{"gateway", "-admin-socket", "off", "-bpf-dir", filepath.Join(g.dir, "none"), "-state-dir", g.dir, "-access-log", "off", "-drain-delay", "0s"}, flags...)...)
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "CONSUL_") {
 			cmd.Env = append(cmd.Env, e)

@@ -10,6 +10,7 @@
 //	POST /v1/kill          a gateway.Selection, not an empty one; answers Killed
 //	POST /v1/drain         Drain
 //	POST /v1/reload        nothing; answers Reloaded
+//	POST /v1/policy        Policy
 //
 // What fails is answered by an object with an "error", whatever its status, and so ends
 // a list of flows that cannot be gone on with.
@@ -26,6 +27,7 @@ import (
 	"time"
 
 	"sluice/userspace/gateway"
+	"sluice/userspace/route"
 )
 
 // Directory is where the sockets are, unless told otherwise.
@@ -55,6 +57,21 @@ type Agent interface {
 	Drain(ctx context.Context, deadline time.Duration) error
 	// Reload tells what it has done.
 	Reload(ctx context.Context) (string, error)
+	// SetPolicy overrules the options of a route until further notice. Options that are
+	// not set are as the route has them, so that setting none clears the policy.
+	SetPolicy(ctx context.Context, name string, o route.Options) error
+}
+
+// Policy is what an operator sets for a route.
+type Policy struct {
+	Route    string `json:"route"`               // its own name, such as "*.x"
+	Path     string `json:"path,omitempty"`      // "": as the route has it
+	Credit   int    `json:"credit,omitempty"`    // bytes; 0: as the route has it
+	MaxFlows int    `json:"max_flows,omitempty"` // at one time; 0: as the route has it
+}
+
+func (p Policy) options() route.Options {
+	return route.Options{Path: p.Path, Credit: p.Credit, MaxFlows: p.MaxFlows}
 }
 
 // Status is how an agent stands. Durations are in seconds.

@@ -75,6 +75,11 @@ func (c *Client) Reload(ctx context.Context) (string, error) {
 	return r.Done, err
 }
 
+// SetPolicy overrules the options of a route, or clears that when nothing of it is set.
+func (c *Client) SetPolicy(ctx context.Context, p Policy) error {
+	return c.call(ctx, http.MethodPost, "/v1/policy", p, new(struct{}))
+}
+
 // Flows returns the flows of the selection in an order.
 func (c *Client) Flows(ctx context.Context, which gateway.Selection, order Order) ([]*Flow, error) {
 	list := []*Flow{}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sluice/userspace/gateway"
+	"sluice/userspace/route"
 )
 
 // patience is how long a test waits for what must come.
@@ -88,6 +89,11 @@ func (f *fake) Drain(_ context.Context, deadline time.Duration) error {
 func (f *fake) Reload(context.Context) (string, error) {
 	f.told("reload")
 	return "routes read again", f.fail
+}
+
+func (f *fake) SetPolicy(_ context.Context, name string, o route.Options) error {
+	f.told(Policy{name, o.Path, o.Credit, o.MaxFlows})
+	return f.fail
 }
 
 // listenFor serves the fake at a socket of its own until the test ends, and then checks

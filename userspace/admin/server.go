@@ -18,6 +18,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"sluice/userspace/gateway"
+	"sluice/userspace/route"
 )
 
 const (
@@ -103,6 +104,7 @@ func handler(a Agent, log *slog.Logger) http.Handler {
 	answer("GET /v1/status", func(r *http.Request) (any, error) { return a.Status(r.Context()) })
 	answer("POST /v1/kill", func(r *http.Request) (any, error) { return kill(r, a, log) })
 	answer("POST /v1/drain", func(r *http.Request) (any, error) { return drain(r, a, log) })
+	answer("POST /v1/policy", func(r *http.Request) (any, error) { return policy(r, a, log) })
 	answer("POST /v1/reload", func(r *http.Request) (any, error) {
 		done, err := a.Reload(r.Context())
 		return Reloaded{done}, err
@@ -178,6 +180,22 @@ func drain(r *http.Request, a Agent, log *slog.Logger) (any, error) {
 		return nil, err
 	}
 	log.Info("an operator asked for a drain", "deadline", d.Deadline)
+	return struct{}{}, nil
+}
+
+func policy(r *http.Request, a Agent, log *slog.Logger) (any, error) {
+	var p Policy
+	if err := body(r, &p); err != nil {
+		return nil, err
+	}
+	// As the route would be checked that had these options.
+	if err := (&route.Route{Name: p.Route, Refuse: "-", Options: p.options()}).Validate(); err != nil {
+		return nil, badRequest{err}
+	}
+	if err := a.SetPolicy(r.Context(), p.Route, p.options()); err != nil {
+		return nil, err
+	}
+	log.Info("an operator set the policy of a route", "route", p.Route, "path", p.Path, "credit", p.Credit, "max_flows", p.MaxFlows)
 	return struct{}{}, nil
 }
 

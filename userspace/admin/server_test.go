@@ -114,6 +114,16 @@ func TestOrders(t *testing.T) {
 			t.Errorf("drain: %v; the agent was told %v, want %v", err, f.last(), d)
 		}
 	}
+	for _, p := range []Policy{{Route: "*.test", Path: "splice", Credit: 100_000, MaxFlows: 7}, {Route: "web.test"}} {
+		if err := c.SetPolicy(t.Context(), p); err != nil || f.last() != p {
+			t.Errorf("policy: %v; the agent was told %v, want %v", err, f.last(), p)
+		}
+	}
+	for _, p := range []Policy{{}, {Route: "Web.test"}, {Route: "web.test", Credit: 5}, {Route: "web.test", MaxFlows: -1}} {
+		if err := c.SetPolicy(t.Context(), p); err == nil || f.last() == p {
+			t.Errorf("policy %+v: %v; the agent was told %v", p, err, f.last())
+		}
+	}
 	if done, err := c.Reload(t.Context()); done != "routes read again" || err != nil {
 		t.Errorf("reload: %q, %v", done, err)
 	}
@@ -125,6 +135,7 @@ func TestAgentFails(t *testing.T) {
 		"status": func() error { _, err := c.Status(t.Context()); return err },
 		"kill":   func() error { _, err := c.Kill(t.Context(), gateway.Selection{ID: 1}); return err },
 		"drain":  func() error { return c.Drain(t.Context(), 0) },
+		"policy": func() error { return c.SetPolicy(t.Context(), Policy{Route: "web.test"}) },
 		"reload": func() error { _, err := c.Reload(t.Context()); return err },
 	} {
 		if err := ask(); err == nil || err.Error() != "the agent says: "+errAgent.Error() {

@@ -10,7 +10,7 @@ var suite = []tests{
 	{Package: "./userspace/relay"},
 	{Package: "./userspace/gateway"},
 	{Package: "./userspace/sockmap"},
-	{Package: "./loader"},
+	{Package: "./loader", Skip: "^TestTableBig$"},
 	{Package: "./tests/sockmap", Skip: "^TestLeaks$"},
 	{
 		Package: "./tests",

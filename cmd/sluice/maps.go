@@ -1,0 +1,161 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sluice/loader"
+	"sluice/userspace/config"
+	"sluice/userspace/mirror"
+)
+
+type mapsCommand struct{ env environment }
+
+// mapsSettings are the flags of the verb.
+type mapsSettings struct {
+	pins pinned
+	out  output
+	raw  bool
+}
+
+func (s *mapsSettings) flags() *flag.FlagSet {
+	fs := flag.NewFlagSet("maps", flag.ContinueOnError)
+	s.pins.register(fs)
+	s.out.register(fs)
+	fs.BoolVar(&s.raw, "raw", false, "Show keys and values as the bytes that the kernel has, in hexadecimal.")
+	return fs
+}
+
+func (c *mapsCommand) Synopsis() string { return "Show a gateway's maps in the kernel" }
+
+func (c *mapsCommand) Help() string {
+	return flagHelp(`
+Usage: sluice maps [options] [NAME [KEY]]
+
+  Without a name, lists all maps that a gateway has pinned, with what they hold, may hold
+  and take of the kernel's memory. With the name of a map of the table (`+strings.Join(mirror.MapNames(), ", ")+`),
+  shows its entries, or that of one key: the name of a server, or numbers with "/"
+  between them, as the list has them. bpf/table.h says what the fields mean.
+
+  An entry whose checksum does not hold is marked: it is about to be replaced, or damaged.
+  All is read from the pins, so the gateway need not be running.
+`, new(mapsSettings).flags())
+}
+
+func (c *mapsCommand) Run(args []string) int {
+	var set mapsSettings
+	fs := set.flags()
+	if status, ok := parseFlags(fs, args, c.env, 2); !ok {
+		return status
+	}
+	err := config.Fill(fs, c.env.lookupEnv, "")
+	if err == nil {
+		err = set.out.check()
+	}
+	if name := fs.Arg(0); err == nil && name != "" && !slices.Contains(mirror.MapNames(), name) {
+		err = fmt.Errorf("there is no map %q in a table: want one of %s", name, strings.Join(mirror.MapNames(), ", "))
+	}
+	if err != nil {
+		fail(c.env, "maps", err)
+		return exitUsage
+	}
+	return set.out.show(c.env, "maps", func(context.Context) (view, error) {
+		if fs.NArg() == 0 {
+			return set.list()
+		}
+		return set.entries(fs.Arg(0), fs.Arg(1))
+	})
+}
+
+func (s *mapsSettings) list() (view, error) {
+	all, err := loader.Maps(s.pins.dir, s.pins.instance)
+	if err == nil && len(all) == 0 {
+		err = fmt.Errorf("no gateway %q has maps below %s", s.pins.instance, s.pins.dir)
+	}
+	return mapsView(all), err
+}
+
+func (s *mapsSettings) entries(name, key string) (view, error) {
+	table, err := openTable(s.pins.dir, s.pins.instance)
+	if err != nil {
+		return nil, err
+	}
+	defer table.Close()
+	v := entriesView{}
+	take := func(e loader.Entry) error {
+		shown, err := s.decode(name, e)
+		v = append(v, shown)
+		return err
+	}
+	if key == "" {
+		var failed error
+		err := table.Entries(name, func(e loader.Entry) { failed = errors.Join(failed, take(e)) })
+		slices.SortFunc(v, func(a, b mirror.Dumped) int { return cmp.Compare(a.Key, b.Key) })
+		return v, errors.Join(err, failed)
+	}
+	bytes, err := mirror.ParseKey(name, key)
+	if err != nil {
+		return nil, err
+	}
+	e, found, err := table.Entry(name, bytes)
+	if err == nil && !found {
+		err = fmt.Errorf("the map %s has nothing under %q", name, key)
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = take(e)
+	return v, err
+}
+
+// decode makes an entry readable, unless it is wanted raw.
+func (s *mapsSettings) decode(name string, e loader.Entry) (mirror.Dumped, error) {
+	if s.raw {
+		return mirror.Dumped{Key: hex.EncodeToString(e.Key), Value: hex.EncodeToString(e.Value), Sound: true}, nil
+	}
+	return mirror.Dump(name, e.Key, e.Value)
+}
+
+// mapsView shows maps.
+type mapsView []loader.MapInfo
+
+func (v mapsView) table(w io.Writer) {
+	fmt.Fprintln(w, "NAME\tTYPE\tENTRIES\tMAX\tKEY\tVALUE\tMEMORY\tPIN\t")
+	for _, m := range v {
+		entries := fmt.Sprint(m.Entries)
+		if m.Entries < 0 {
+			entries = "-"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t\n", m.Name, m.Type, entries, m.Max, m.KeySize, m.ValueSize,
+			quantity(float64(m.Bytes)), filepath.Clean(m.Path))
+	}
+}
+
+// entriesView shows entries of a map.
+type entriesView []mirror.Dumped
+
+func (v entriesView) table(w io.Writer) {
+	fmt.Fprintln(w, "KEY\tVALUE\t")
+	for _, e := range v {
+		text, isText := e.Value.(string)
+		if !isText {
+			b, err := json.Marshal(e.Value)
+			if text = string(b); err != nil {
+				text = err.Error()
+			}
+		}
+		if !e.Sound {
+			text += "  (its checksum does not hold)"
+		}
+		fmt.Fprintf(w, "%s\t%s\t\n", e.Key, text)
+	}
+}

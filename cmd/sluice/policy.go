@@ -1,0 +1,138 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+
+	"sluice/loader"
+	"sluice/userspace/admin"
+	"sluice/userspace/config"
+	"sluice/userspace/mirror"
+	"sluice/userspace/route"
+)
+
+type policyCommand struct{ env environment }
+
+// policySettings are the flags of the verb.
+type policySettings struct {
+	reach  reach
+	dir    string
+	out    output
+	policy admin.Policy
+	credit sizeValue
+	clear  bool
+}
+
+func (s *policySettings) flags() *flag.FlagSet {
+	fs := flag.NewFlagSet("policy", flag.ContinueOnError)
+	s.reach.register(fs)
+	s.out.register(fs)
+	fs.StringVar(&s.dir, "bpf-dir", loader.DefaultRoot, "The `directory` below which the gateway pins, to list policies from.")
+	fs.StringVar(&s.policy.Path, "path", "", "Carry the route's flows by this `path`: auto, splice or sockmap.")
+	fs.Var(&s.credit, "credit", "Let the kernel have this `size` of a flow's bytes on their way to a receiver.")
+	fs.IntVar(&s.policy.MaxFlows, "limit", 0, "Serve at most this `number` of the route's flows at a time.")
+	fs.BoolVar(&s.clear, "clear", false, "Follow the table again.")
+	return fs
+}
+
+func (c *policyCommand) Synopsis() string { return "Overrule the options of a route" }
+
+func (c *policyCommand) Help() string {
+	return flagHelp(`
+Usage: sluice policy [options]
+       sluice policy NAME -path=PATH -credit=SIZE -limit=NUMBER
+       sluice policy NAME -clear
+
+  Without a name, lists what operators have set. With one, overrules what the table has
+  for the route of that name, as "sluice routes" shows it, at once and until it is
+  cleared: restarts do not matter, nor that the route leaves the table and comes back.
+  All of a policy is set at a time: what is not given is as the route has it.
+
+  Path and credit hold for flows that are under way, too, as far as the kernel's program
+  has a say: a flow that is on sockmap stays there, and its bytes go through userspace.
+`, new(policySettings).flags())
+}
+
+func (c *policyCommand) Run(args []string) int {
+	var set policySettings
+	fs := set.flags()
+	if status, ok := parseFlags(fs, args, c.env, 1); !ok {
+		return status
+	}
+	err := config.Fill(fs, c.env.lookupEnv, "")
+	if err == nil {
+		err = set.out.check()
+	}
+	if err == nil {
+		err = set.choose(fs.Arg(0))
+	}
+	if err != nil {
+		fail(c.env, "policy", err)
+		return exitUsage
+	}
+	if set.policy.Route == "" {
+		return set.out.show(c.env, "policy", func(context.Context) (view, error) { return set.list() })
+	}
+	client := set.reach.client(c.env)
+	defer client.Close()
+	if err := client.SetPolicy(context.Background(), set.policy); err != nil {
+		return fail(c.env, "policy", err)
+	}
+	return exitOK
+}
+
+// choose sees that what is given makes sense together.
+func (s *policySettings) choose(name string) error {
+	s.policy.Route, s.policy.Credit = name, int(s.credit)
+	some := s.policy.Path != "" || s.policy.Credit != 0 || s.policy.MaxFlows != 0
+	switch {
+	case name == "" && (some || s.clear):
+		return errors.New("which route? give its NAME")
+	case name != "" && some == s.clear:
+		return errors.New("give some of -path, -credit and -limit, or else -clear")
+	}
+	return nil
+}
+
+// list reads the policies from the maps, so that no gateway need be running.
+func (s *policySettings) list() (view, error) {
+	instance := cmp.Or(s.reach.instance, "default")
+	table, err := openTable(s.dir, instance)
+	if err != nil {
+		return nil, err
+	}
+	defer table.Close()
+	read, err := mirror.Read(table.Store())
+	if err != nil {
+		return nil, err
+	}
+	list := policyView{}
+	for name, state := range read.States {
+		if o := state.Policy; o != (route.Options{}) {
+			list = append(list, admin.Policy{Route: name, Path: o.Path, Credit: o.Credit, MaxFlows: o.MaxFlows})
+		}
+	}
+	slices.SortFunc(list, func(a, b admin.Policy) int { return cmp.Compare(a.Route, b.Route) })
+	return list, nil
+}
+
+// policyView shows policies.
+type policyView []admin.Policy
+
+func (v policyView) table(w io.Writer) {
+	fmt.Fprintln(w, "NAME\tPATH\tCREDIT\tLIMIT\t")
+	dash := func(n int) string {
+		if n == 0 {
+			return "-"
+		}
+		return fmt.Sprint(n)
+	}
+	for _, p := range v {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t\n", p.Route, cmp.Or(p.Path, "-"), dash(p.Credit), dash(p.MaxFlows))
+	}
+}

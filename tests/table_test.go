@@ -1,0 +1,96 @@
+package tests
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"sluice/tests/harness"
+)
+
+// TestTableOutlivesTheGateway: routes, what they did and what an operator has set can be
+// read while the gateway runs and after it was killed, and hold for the next one.
+func TestTableOutlivesTheGateway(t *testing.T) {
+	dir, err := os.MkdirTemp("", "sluice-") // the path of a socket has little room
+	harness.Must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "a.sock")
+	s := newSite(t, path{name: "splice"}, oneHop, "-instance", "outlives", "-admin-socket", socket)
+	g := s.gateways[0]
+	harness.All(t, bothWays(s.open(t), 1<<20, 1<<20, 64<<10)...)
+
+	sees := func(what string, flows uint64) {
+		t.Helper()
+		var rows []struct {
+			Name, Cluster  string
+			Flows          uint64
+			Sent, Received uint64
+		}
+		harness.Eventually(t, what, func() bool {
+			out := sluice(t, 0, "routes", "-instance", "outlives", "-format=json")
+			harness.Must(t, json.Unmarshal([]byte(out), &rows))
+			return len(rows) == 1 && rows[0].Name == serverName && rows[0].Flows == flows && rows[0].Sent >= 1<<20 && rows[0].Received >= 1<<20
+		}, func() any { return rows })
+	}
+	sees("a route with its flow", 1)
+	sluice(t, 0, "policy", serverName, "-limit=1", "-credit=128KiB", "-socket", socket)
+	first := s.open(t)
+	s.wantRefused(t, "one flow too many")
+
+	g.Kill()
+	first.client.Close()
+	sees("what a killed gateway has left", 3)
+	if out := sluice(t, 0, "explain", "-instance", "outlives", serverName); !strings.Contains(out, "Leads to:") {
+		t.Errorf("explain:\n%s", out)
+	}
+	if out := sluice(t, 3, "explain", "-instance", "outlives", "nobody."+serverName); !strings.Contains(out, "unknown_name") {
+		t.Errorf("explain:\n%s", out)
+	}
+	if out := sluice(t, 0, "policy", "-instance", "outlives"); !strings.Contains(out, serverName) || !strings.Contains(out, "131072") {
+		t.Errorf("policies:\n%s", out)
+	}
+	if out := sluice(t, 0, "maps", "-instance", "outlives"); !strings.Contains(out, "LPMTrie") {
+		t.Errorf("maps:\n%s", out)
+	}
+	if out := sluice(t, 0, "maps", "-instance", "outlives", "routes", serverName); !strings.Contains(out, `"cluster"`) {
+		t.Errorf("the route's entry:\n%s", out)
+	}
+
+	g.Restart()
+	second := s.open(t)
+	s.wantRefused(t, "a limit that was forgotten")
+	sluice(t, 0, "policy", serverName, "-clear", "-socket", socket)
+	harness.All(t, bothWays(s.open(t), 1<<10, 1<<10, 64<<10)...)
+	second.client.Close()
+	g.Kill()
+	sluice(t, 0, "unload", "-instance", "outlives")
+	sluice(t, 1, "routes", "-instance", "outlives")
+}
+
+// wantRefused opens a flow that must not come through.
+func (s *site) wantRefused(t *testing.T, what string) {
+	t.Helper()
+	c := s.dial(t)
+	_, err := c.Write(s.hello)
+	harness.Must(t, err)
+	if n, err := c.Read(make([]byte, 100)); n == 0 || err != nil { // an alert
+		t.Errorf("%s: read %d bytes, %v", what, n, err)
+	}
+	c.Close()
+}
+
+// sluice runs a verb that must end with a status, and returns what it prints.
+func sluice(t *testing.T, status int, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), harness.Binary(t), args...)
+	cmd.Env = append(os.Environ(), "SLUICE_BPF_DIR="+harness.BPF(t), "GORACE=atexit_sleep_ms=0")
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != status {
+		t.Errorf("sluice %s: %v, want status %d\n%s", strings.Join(slices.Clone(args), " "), err, status, out)
+	}
+	return string(out)
+}
