@@ -2,6 +2,7 @@ package tests
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,6 +38,14 @@ func TestTableOutlivesTheGateway(t *testing.T) {
 		}, func() any { return rows })
 	}
 	sees("a route with its flow", 1)
+	for series, want := range map[string]float64{
+		fmt.Sprintf("sluice_route_flows_total{route=%q}", serverName): 1,
+		`sluice_map_entries{map="routes"}`:                            1,
+	} {
+		if got := g.Metric(series); got != want {
+			t.Errorf("%s is %v, want %v", series, got, want)
+		}
+	}
 	sluice(t, 0, "policy", serverName, "-limit=1", "-credit=128KiB", "-socket", socket)
 	first := s.open(t)
 	s.wantRefused(t, "one flow too many")

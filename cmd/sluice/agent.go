@@ -67,6 +67,7 @@ func newAgent(set *settings, env environment) (*agent, error) {
 	a := &agent{set: set, recent: new(admin.Recent)}
 	a.log = slog.New(a.recent.Beside(newLogger(env.stderr, set).Handler()))
 	a.state.Store(&errStarting)
+	a.pins = openPins(set, a.log)
 	a.metrics = metrics.New(metrics.Sources{
 		Version:       version,
 		Active:        a.active,
@@ -75,10 +76,12 @@ func newAgent(set *settings, env environment) (*agent, error) {
 		Source:        a.sourceStatus,
 		StateFailures: a.stateFailures,
 		Sockmap:       a.sockmap,
+		Routes:        a.pins.eachRoute,
+		MostRoutes:    set.metricsRoutes,
+		Maps:          a.maps,
 		AccessDropped: a.accessDropped,
 		Unready:       a.unready,
 	})
-	a.pins = openPins(set, a.log)
 	if err := a.openSource(); err != nil {
 		a.pins.close()
 		return nil, err
@@ -399,6 +402,15 @@ func (a *agent) sockmap() metrics.Sockmap {
 		return paths.stats()
 	}
 	return metrics.Sockmap{Why: errStarting.Error()}
+}
+
+// maps are how full all maps in the kernel are.
+func (a *agent) maps() []metrics.Map {
+	all := a.pins.maps()
+	if paths := a.paths.Load(); paths != nil {
+		all = append(all, paths.maps()...)
+	}
+	return all
 }
 
 func (a *agent) accessDropped() uint64 {

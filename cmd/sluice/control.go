@@ -15,6 +15,7 @@ import (
 	"sluice/loader"
 	"sluice/userspace/admin"
 	"sluice/userspace/gateway"
+	"sluice/userspace/metrics"
 	"sluice/userspace/registration"
 	"sluice/userspace/route"
 	"sluice/userspace/sockdiag"
@@ -99,7 +100,10 @@ func (c *control) Status(ctx context.Context) (*admin.Status, error) {
 		s.Listeners = g.Addrs()
 	}
 	if d := a.paths.Load(); d != nil {
-		s.Paths, s.Maps = d.describe()
+		s.Paths = d.describe()
+	}
+	for _, m := range a.maps() {
+		s.Maps = append(s.Maps, admin.Fill{Name: m.Name, Used: m.Used, Max: m.Max})
 	}
 	return s, nil
 }
@@ -152,18 +156,27 @@ func perSecond(first, last uint64, d time.Duration) float64 {
 	return float64(last-first) / d.Seconds()
 }
 
-// describe tells which paths there are, and how full the maps of them.
-func (d *datapath) describe() ([]admin.Path, []admin.Fill) {
+// describe tells which paths there are.
+func (d *datapath) describe() []admin.Path {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	paths := []admin.Path{{Name: "splice", On: true}, {Name: "sockmap", Why: d.why}}
-	if d.engine == nil {
-		return paths, []admin.Fill{}
+	if d.engine != nil {
+		why := d.engine.Off()
+		paths[1] = admin.Path{Name: "sockmap", On: why == "", Why: why}
 	}
-	why := d.engine.Off()
-	paths[1] = admin.Path{Name: "sockmap", On: why == "", Why: why}
+	return paths
+}
+
+// maps are how full the maps of the paths are.
+func (d *datapath) maps() []metrics.Map {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.engine == nil {
+		return nil
+	}
 	ways := len(d.loaded.Ways())
-	return paths, []admin.Fill{{Name: "ways", Used: ways - 2*d.engine.Idle(), Max: ways}}
+	return []metrics.Map{{Name: "ways", Used: ways - 2*d.engine.Idle(), Max: ways}}
 }
 
 // moved is what a flow had moved at a time.

@@ -18,6 +18,7 @@ import (
 	"sluice/userspace/admission"
 	"sluice/userspace/client"
 	"sluice/userspace/gateway"
+	"sluice/userspace/metrics"
 	"sluice/userspace/mirror"
 	"sluice/userspace/registration"
 	"sluice/userspace/route"
@@ -35,22 +36,24 @@ type settings struct {
 	drainDelay time.Duration
 	control    controlSettings
 
-	path         string    // auto, splice or sockmap; empty: not said
-	credit       sizeValue // of the sockmap path, for a flow
-	kernelFlows  int       // on the sockmap path at a time
-	pinned       mirror.Limits
-	bpfDir       string // on bpffs
-	instance     string // of the pins there
-	unsafeKernel bool
-	dnsServer    netip.AddrPort
-	metricsBind  string
-	accessLog    string
-	logFormat    string
-	logLevel     slog.Level
-	drain        time.Duration
-	pipes        int
-	gateway      gateway.Config
-	limits       admission.Limits
+	path        string    // auto, splice or sockmap; empty: not said
+	credit      sizeValue // of the sockmap path, for a flow
+	kernelFlows int       // on the sockmap path at a time
+	pinned      mirror.Limits
+
+	metricsRoutes int
+	bpfDir        string // on bpffs
+	instance      string // of the pins there
+	unsafeKernel  bool
+	dnsServer     netip.AddrPort
+	metricsBind   string
+	accessLog     string
+	logFormat     string
+	logLevel      slog.Level
+	drain         time.Duration
+	pipes         int
+	gateway       gateway.Config
+	limits        admission.Limits
 }
 
 func (s *settings) flags() *flag.FlagSet {
@@ -128,6 +131,7 @@ func (s *settings) limitFlags(fs *flag.FlagSet) {
 
 func (s *settings) logFlags(fs *flag.FlagSet) {
 	fs.StringVar(&s.metricsBind, "metrics-bind", "", "Serve /metrics, /healthz and /readyz at this `address`, such as 127.0.0.1:9102.")
+	fs.IntVar(&s.metricsRoutes, "metrics-routes", metrics.DefaultRoutes, "Give at most this `number` of routes metrics of their own, and count the others together.")
 	fs.StringVar(&s.accessLog, "access-log", "stdout", "Write a line for each flow that has ended to this `place`: stdout, stderr, off, or a file, which is opened again on SIGHUP.")
 	fs.StringVar(&s.logFormat, "log-format", "text", "Write logs in this `format`: text or json.")
 	fs.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "Write what is of this `level` or above: debug, info, warn or error.")
@@ -161,6 +165,7 @@ func (s *settings) check() error {
 	bad(s.credit < route.MinCredit || s.credit > route.MaxCredit, "-credit must be between 64KiB and 65536KiB")
 	bad(s.kernelFlows < 1 || s.kernelFlows > 1<<22, "-sockmap-flows must be between 1 and %d", 1<<22)
 	bad(s.pinned.Routes < 0 || s.pinned.Clusters < 0 || s.pinned.Addresses < 0, "-pinned-routes, -pinned-clusters and -pinned-addresses must not be negative")
+	bad(s.metricsRoutes < 1, "-metrics-routes must be at least 1")
 	bad(s.logFormat != "text" && s.logFormat != "json", "-log-format must be text or json, not %q", s.logFormat)
 	for _, d := range []struct {
 		flag  string

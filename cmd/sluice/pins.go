@@ -10,6 +10,7 @@ import (
 
 	"sluice/loader"
 	"sluice/userspace/flow"
+	"sluice/userspace/metrics"
 	"sluice/userspace/mirror"
 	"sluice/userspace/route"
 )
@@ -153,6 +154,41 @@ func (p *pins) account(name string) flow.Account {
 	}
 	_, stats := h.mirror.Enter(name)
 	return account{stats}
+}
+
+// eachRoute tells what routes have done.
+func (p *pins) eachRoute(each func(*metrics.Route)) {
+	h := p.held.Load()
+	if h == nil {
+		return
+	}
+	t, _ := h.mirror.Table()
+	if t == nil {
+		return
+	}
+	for r := range t.Routes() {
+		if c, ok := h.mirror.Counts(r.Name); ok {
+			each(&metrics.Route{
+				Name: r.Name, Active: c.Active, Flows: c.Flows, Sent: c.Sent, Received: c.Received,
+				ConnectFailures: c.ConnectFailures, Refused: c.Refused(),
+			})
+		}
+	}
+}
+
+// maps are how full the maps are, by what a table may have.
+func (p *pins) maps() []metrics.Map {
+	h := p.held.Load()
+	if h == nil {
+		return nil
+	}
+	_, meta := h.mirror.Table()
+	limits := h.mirror.Limits()
+	return []metrics.Map{
+		{Name: "routes", Used: meta.Routes, Max: limits.Routes},
+		{Name: "clusters", Used: meta.Clusters, Max: limits.Clusters},
+		{Name: "endpoints", Used: meta.Addresses, Max: limits.Addresses},
+	}
 }
 
 // policy is what an operator has set for a route.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"sluice/scripts/lab/pki"
 	"sluice/userspace/admission"
@@ -36,9 +37,10 @@ func (o *observer) Ended(f *flow.Flow) {
 	o.ends[f.Path+" "+f.End.String()]++
 }
 
-func (*observer) ConnectAttempt()      {}
-func (*observer) ConnectFailure(error) {}
-func (*observer) AcceptError(error)    {}
+func (*observer) ConnectAttempt()        {}
+func (*observer) ConnectFailure(error)   {}
+func (*observer) AcceptError(error)      {}
+func (*observer) RTT(_, _ time.Duration) {}
 
 // TestGateway has whole gateways hand flows over at once after the hello, which
 // nobody has read by then.

@@ -80,6 +80,11 @@ func TestAccounts(t *testing.T) {
 			t.Errorf("while it lives: %+v, want %d bytes each way", got, len(h))
 		}
 	}
+	r.seen.mu.Lock()
+	if rtts := r.seen.rtts; len(rtts) != 2 || rtts[0][0] <= 0 || rtts[0][1] <= 0 {
+		t.Errorf("round-trip times: %v", rtts)
+	}
+	r.seen.mu.Unlock()
 	c.CloseWrite()
 	c.rest()
 	r.ends(1)

@@ -76,6 +76,8 @@ type Observer interface {
 	ConnectAttempt()
 	ConnectFailure(err error)
 	AcceptError(err error)
+	// RTT is told the round-trip times of some flows' two sides, at each Book.
+	RTT(downstream, upstream time.Duration)
 }
 
 // Parts are what the gateway works with.

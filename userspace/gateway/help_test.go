@@ -217,6 +217,7 @@ type recorder struct {
 	attempts int
 	failures []error
 	accepts  []error
+	rtts     [][2]time.Duration
 }
 
 // Ended keeps a copy, for the flow is the gateway's.
@@ -259,6 +260,12 @@ func (o *recorder) ConnectFailure(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.failures = append(o.failures, err)
+}
+
+func (o *recorder) RTT(downstream, upstream time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.rtts = append(o.rtts, [2]time.Duration{downstream, upstream})
 }
 
 func (o *recorder) AcceptError(err error) {

@@ -22,6 +22,9 @@ type world struct {
 	table          route.Store
 	age            time.Duration
 	sockmap        Sockmap
+	routes         []Route
+	mostRoutes     int
+	maps           []Map
 	connected      bool
 	since          time.Time
 	lost           atomic.Uint64
@@ -40,6 +43,13 @@ func (w *world) metrics() *Metrics {
 		Source:        func() (bool, time.Time, int) { return w.connected, w.since, 3 },
 		StateFailures: func() uint64 { return 0 },
 		Sockmap:       func() Sockmap { return w.sockmap },
+		Routes: func(each func(*Route)) {
+			for i := range w.routes {
+				each(&w.routes[i])
+			}
+		},
+		MostRoutes:    w.mostRoutes,
+		Maps:          func() []Map { return w.maps },
 		AccessDropped: w.lost.Load,
 		Unready: func() error {
 			if why := w.unready.Load(); why != nil {

@@ -7,6 +7,7 @@
 package metrics
 
 import (
+	"cmp"
 	"errors"
 	"runtime"
 	"time"
@@ -32,6 +33,9 @@ type Sources struct {
 	Source        func() (connected bool, since time.Time, kept int)
 	StateFailures func() uint64 // attempts to put the table on disk that failed
 	Sockmap       func() Sockmap
+	Routes        func(each func(*Route)) // what routes have done
+	MostRoutes    int                     // that have series of their own; 0: DefaultRoutes
+	Maps          func() []Map
 	AccessDropped func() uint64 // access log lines lost
 	Unready       func() error  // why no traffic should be sent here, nil when it should
 }
@@ -51,6 +55,8 @@ type Metrics struct {
 	hello           prometheus.Histogram
 	connect         prometheus.Histogram
 	duration        prometheus.Histogram
+	downstreamRTT   prometheus.Observer
+	upstreamRTT     prometheus.Observer
 }
 
 // The errors that have a reason of their own.
@@ -113,6 +119,12 @@ func (m *Metrics) addFlows() {
 		Buckets: []float64{.001, .01, .1, 1, 10, 60, 600, 3600, 6 * 3600, 24 * 3600},
 	})
 	m.registry.MustRegister(m.duration)
+	rtt := prometheus.NewSummaryVec(prometheus.SummaryOpts{
+		Namespace: namespace, Name: "rtt_seconds", Help: "Round-trip times of carried flows, as TCP has them, sampled while they live.",
+		Objectives: map[float64]float64{0.5: 0.05, 0.9: 0.01, 0.99: 0.001}, MaxAge: time.Minute,
+	}, []string{"side"})
+	m.registry.MustRegister(rtt)
+	m.downstreamRTT, m.upstreamRTT = rtt.WithLabelValues("downstream"), rtt.WithLabelValues("upstream")
 }
 
 func (m *Metrics) addConnects() {
@@ -132,7 +144,8 @@ func (m *Metrics) addConnects() {
 
 func (m *Metrics) addSources(s Sources) {
 	m.gauge("flows_active", "Connections now, those without an upstream yet included.", func() float64 { return float64(s.Active()) })
-	m.registry.MustRegister(newByteCounter(s.Bytes), newSockmapCollector(s.Sockmap))
+	m.registry.MustRegister(newByteCounter(s.Bytes), newSockmapCollector(s.Sockmap),
+		newRouteCollector(s.Routes, cmp.Or(s.MostRoutes, DefaultRoutes)), newMapCollector(s.Maps))
 	m.counterFunc("accesslog_dropped_total", "Access log lines lost to a slow or failing output.",
 		func() float64 { return float64(s.AccessDropped()) })
 	m.counterFunc("state_write_failures_total", "Attempts to put the table on disk that failed.",
@@ -204,6 +217,12 @@ func (m *Metrics) Ended(f *flow.Flow) {
 	m.connect.Observe(f.Connect.Seconds())
 	m.duration.Observe(f.Duration.Seconds())
 	m.paths.WithLabelValues(f.Path).Inc()
+}
+
+// RTT samples the round-trip times of a flow's two sides.
+func (m *Metrics) RTT(downstream, upstream time.Duration) {
+	m.downstreamRTT.Observe(downstream.Seconds())
+	m.upstreamRTT.Observe(upstream.Seconds())
 }
 
 // ConnectAttempt counts a connect begun.
