@@ -43,8 +43,26 @@ func (a *Agent) WaitHealthy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.waitRights(ctx); err != nil {
+		return err
+	}
 	return a.eventually(ctx, "the mesh's CA", func(ctx context.Context) error {
 		_, err := a.Roots(ctx)
+		return err
+	})
+}
+
+// managementPolicy is the built-in one, of Consul's structs.ACLPolicyGlobalManagementID.
+const managementPolicy = "00000000-0000-0000-0000-000000000001"
+
+// waitRights waits until what the token may do is known: a secondary datacenter may have
+// copied the token before its policy.
+func (a *Agent) waitRights(ctx context.Context) error {
+	if a.Token == "" {
+		return nil
+	}
+	return a.eventually(ctx, "what the token may do", func(ctx context.Context) error {
+		_, _, err := a.client.ACL().PolicyRead(managementPolicy, query(ctx))
 		return err
 	})
 }

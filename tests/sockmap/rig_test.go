@@ -367,7 +367,7 @@ func loadNew(instance string, flows int) (*loader.Datapath, error) {
 
 // mountPrefix begins the names of the tests' file systems; a process's number ends
 // them.
-var mountPrefix = filepath.Join(os.TempDir(), "sluice-test-bpf-")
+var mountPrefix = filepath.Join(os.TempDir(), "sluice-sockmap-bpf-")
 
 // sweepMounts removes what test programs have left that were killed.
 func sweepMounts() {
