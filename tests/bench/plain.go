@@ -6,27 +6,18 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
+	"net/netip"
+	"os/exec"
 )
 
 // startCopy runs what a Go program does in the simplest way.
-func startCopy(p *place) error {
-	args := []string{p.at.String()}
-	for _, s := range services {
-		args = append(args, s.name+"="+p.to(s).String())
-	}
-	cmd, err := start(p.ns, "copy", args...)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(&p.config, "$ bench copy %s\n", strings.Join(args, " "))
-	p.cmds = append(p.cmds, cmd)
-	return nil
+func startCopy(s *site, at netip.AddrPort) (*exec.Cmd, error) {
+	return s.start(s.gateway, "copy", at.String(), s.upstream(serverPort).String(), s.upstream(securePort).String())
 }
 
 // copyProxy reads a connection's hello, dials, and copies both ways. Go's io.Copy uses
 // splice(2) between TCP sockets.
-func copyProxy(at string, routes []string) error {
+func copyProxy(at, plain, secure string) error {
 	l, err := listen(at)
 	if err != nil {
 		return err
@@ -37,11 +28,11 @@ func copyProxy(at string, routes []string) error {
 		if err != nil {
 			return err
 		}
-		go relay(c.(*net.TCPConn), routes)
+		go relay(c.(*net.TCPConn), plain, secure)
 	}
 }
 
-func relay(down *net.TCPConn, routes []string) {
+func relay(down *net.TCPConn, plain, secure string) {
 	defer down.Close()
 	head := make([]byte, 5)
 	if _, err := io.ReadFull(down, head); err != nil {
@@ -52,7 +43,11 @@ func relay(down *net.TCPConn, routes []string) {
 	if _, err := io.ReadFull(down, hello[5:]); err != nil {
 		return
 	}
-	conn, err := net.Dial("tcp", upstream(hello, routes))
+	upstream := plain
+	if bytes.Contains(hello, []byte(secureName)) {
+		upstream = secure
+	}
+	conn, err := net.Dial("tcp", upstream)
 	if err != nil {
 		return
 	}
@@ -70,15 +65,4 @@ func relay(down *net.TCPConn, routes []string) {
 	_, _ = io.Copy(down, up)
 	_ = down.CloseWrite()
 	<-done
-}
-
-// upstream is where the first of the names leads that the hello has in it; there are
-// few, and none is a part of another.
-func upstream(hello []byte, routes []string) string {
-	for _, route := range routes {
-		if name, to, _ := strings.Cut(route, "="); bytes.Contains(hello, []byte(name)) {
-			return to
-		}
-	}
-	return ""
 }
