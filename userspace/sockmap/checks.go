@@ -105,7 +105,10 @@ func (r *testRig) reset(from int) error {
 	}
 	unix.Close(f.peers[from])
 	f.peers[from] = -1
-	if _, _, err := unix.Recvfrom(f.peers[1-from], b, 0); err != unix.ECONNRESET {
+	for err = unix.EINTR; err == unix.EINTR; {
+		_, _, err = unix.Recvfrom(f.peers[1-from], b, 0)
+	}
+	if err != unix.ECONNRESET {
 		return fmt.Errorf("the other side reads %w, and not a reset", err)
 	}
 	return f.wantEnd([2]flow.End{flow.DownstreamReset, flow.UpstreamReset}[from])

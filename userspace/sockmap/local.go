@@ -53,14 +53,33 @@ func connectTo(listen int) (peer, own int, err error) {
 	if peer, err = localSocket(); err != nil {
 		return -1, -1, err
 	}
-	if err = unix.Connect(peer, addr); err == nil {
-		own, _, err = unix.Accept4(listen, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+	if err = connect(peer, addr); err == nil {
+		for {
+			own, _, err = unix.Accept4(listen, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			if err != unix.EINTR {
+				break
+			}
+		}
 	}
 	if err != nil {
 		unix.Close(peer)
 		return -1, -1, fmt.Errorf("connect over loopback: %w", err)
 	}
 	return peer, own, nil
+}
+
+// connect is the blocking call. A signal, such as the Go runtime's own, may end it
+// early; the kernel goes on connecting then, and the next call waits for that.
+func connect(fd int, addr unix.Sockaddr) error {
+	for {
+		switch err := unix.Connect(fd, addr); err {
+		case unix.EINTR, unix.EALREADY:
+		case unix.EISCONN:
+			return nil
+		default:
+			return err
+		}
+	}
 }
 
 // acknowledged waits until all that a socket has sent has arrived.

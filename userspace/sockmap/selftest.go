@@ -130,7 +130,10 @@ func (r *testRig) connect() (*testFlow, error) {
 	for i := range f.peers {
 		var err error
 		if f.peers[i], f.own[i], err = connectTo(r.listen); err != nil {
-			unix.Close(f.peers[0])
+			if i == 1 {
+				unix.Close(f.peers[0])
+				unix.Close(f.own[0])
+			}
 			return nil, err
 		}
 	}
