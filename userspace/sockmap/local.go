@@ -69,14 +69,11 @@ func connectTo(listen int) (peer, own int, err error) {
 }
 
 // connect is the blocking call. A signal, such as the Go runtime's own, may end it
-// early; the kernel goes on connecting then, and the next call waits for that.
+// early; the kernel goes on connecting then, and the next call waits for that. When
+// the socket's time is up, that one says EALREADY.
 func connect(fd int, addr unix.Sockaddr) error {
 	for {
-		switch err := unix.Connect(fd, addr); err {
-		case unix.EINTR, unix.EALREADY:
-		case unix.EISCONN:
-			return nil
-		default:
+		if err := unix.Connect(fd, addr); err != unix.EINTR {
 			return err
 		}
 	}
