@@ -86,6 +86,10 @@ func TestTroubles(t *testing.T) {
 	if !strings.HasPrefix(got[1], "[  100.0] BUG") {
 		t.Errorf("the second is %q", got[1])
 	}
+	ended := strings.Replace(console, "plain", endTrace+"0000000000000000 ]---\n[   99.1] BUG: x", 1)
+	if got := troubles(ended); len(got) != 2 || !strings.HasPrefix(got[1], "[   99.1] BUG") {
+		t.Errorf("what comes after the end of a trace is taken for a part of it: %q", got)
+	}
 	for _, line := range []string{
 		"Kernel panic - not syncing: Fatal exception", "[    1.0] Oops: 0000 [#1] PREEMPT SMP",
 		"[    1.0] unregister_netdevice: waiting for lo to become free. Usage count = 2",
