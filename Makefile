@@ -83,10 +83,25 @@ lint: ## gofmt, vet, staticcheck, shellcheck
 fuzz: ## fuzz every parser for FUZZ (default 30s) each
 	@scripts/fuzz.sh $(FUZZ)
 
+.PHONY: bench-packages
+bench-packages: packages
+	@scripts/packages.sh bench
+
 .PHONY: bench
-bench: packages build ## Sluice beside HAProxy, nginx and plain forwarding, in namespaces (root)
-	@test -e /usr/lib/nginx/modules/ngx_stream_module.so || apt-get install -y -q --no-install-recommends libnginx-mod-stream
-	@$(GO) run ./tests/bench -sluice bin/sluice
+bench: bench-packages build ## Sluice beside its peers and beside the limit, about 15 minutes (root; BENCH=quick: under 3)
+	@$(GO) run ./tests/bench -sluice bin/sluice $(if $(filter quick,$(BENCH)),-quick)
+
+.PHONY: bench-report
+bench-report: ## put the newest full run of "make bench" into the README, as tables and charts
+	@$(GO) run ./tests/bench report
+
+.PHONY: bench-check
+bench-check: bench-packages build ## tell whether a path has lost a third of its speed, by ratios; under 3 minutes (root)
+	@$(GO) run ./tests/bench check -sluice bin/sluice
+
+.PHONY: bench-expect
+bench-expect: ## have bench-check expect what the newest run of "make bench BENCH=quick" found
+	@$(GO) run ./tests/bench expect
 
 .PHONY: microbench
 microbench: ## run the Go benchmarks

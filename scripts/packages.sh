@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the demo and the tests call, if any is missing;
-# with "vm", those that virtual machines take.
+# with "vm", those that virtual machines take; with "bench", those of the benchmark.
 set -euo pipefail
 
 # command=package
@@ -27,6 +27,13 @@ if [ "${1:-}" = vm ]; then
     xz=xz-utils
   )
 fi
+if [ "${1:-}" = bench ]; then
+  needs+=(
+    iperf3=iperf3
+    sniproxy=sniproxy
+    wrk=wrk
+  )
+fi
 
 PATH=$PATH:/usr/sbin:/sbin
 missing=()
@@ -36,6 +43,7 @@ done
 # gcc without the C library's headers cannot build for the race detector.
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
 [ -e /usr/include/bpf/bpf_helpers.h ] || missing+=(libbpf-dev)
+[ "${1:-}" != bench ] || [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing+=(libnginx-mod-stream)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

@@ -1,95 +1,54 @@
 package main
 
 import (
-	"fmt"
-	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"syscall"
-	"time"
+	"sluice/tests/bench/figure"
 )
 
 // contender is somebody who is measured.
 type contender struct {
-	name  string
-	start func(s *site, at netip.AddrPort) (*exec.Cmd, error) // nil for none: packets are forwarded
-	cmd   *exec.Cmd
-	at    netip.AddrPort // where clients connect to
-
-	secure netip.AddrPort // the same for those of real TLS
+	figure.Contender
+	start   func(*place) error    // nil for none: packets are forwarded
+	version []string              // the command that tells it
+	at      func(w workload) bool // what it takes part in
 }
 
-// limit is the name of the contender that is no proxy.
-const limit = "IP forwarding"
+type workload = figure.Workload
 
-// contenders are all there are, in the order in which they take turns.
-func contenders(sluice string) []*contender {
-	return []*contender{
-		{name: limit},
-		{name: "sluice splice", start: startSluice(sluice, "splice")},
-		{name: "sluice sockmap", start: startSluice(sluice, "sockmap")},
-		{name: "sluice auto", start: startSluice(sluice, "auto")},
-		{name: "haproxy", start: startHAProxy},
-		{name: "nginx", start: startNginx},
-		{name: "io.Copy", start: startCopy},
-	}
+// The layouts in which each kind of limit is one.
+func forwards(w workload) bool { return w.Layout != figure.Local && w.Routes == 0 }
+func loops(w workload) bool    { return w.Layout == figure.Local && w.Routes == 0 }
+
+// everything, but that tables of many routes are for those that look them up.
+func everything(w workload) bool { return w.Routes == 0 }
+
+func anything(workload) bool { return true }
+
+// plainly is at the gateway of one hop: who is no candidate for more than that need
+// not make the bench longer.
+func plainly(w workload) bool {
+	return w.Layout == figure.OneHop && w.Routes == 0 && w.Group != figure.ManyFlows
 }
 
-// begin starts the i-th contender and waits until it serves.
-func (c *contender) begin(s *site, i int) error {
-	if c.start == nil {
-		c.at, c.secure = s.upstream(serverPort), s.upstream(securePort)
-		return nil
+// contenders are all there are, in the order of the tables.
+func contenders(sluice string) []contender {
+	ours := func(path string, at func(workload) bool) contender {
+		return contender{figure.Contender{Name: "sluice " + path, Role: figure.Sluice}, startSluice(sluice, path), []string{sluice, "version"}, at}
 	}
-	c.at = s.port(uint16(8000 + i))
-	c.secure = c.at
-	cmd, err := c.start(s, c.at)
-	if err != nil {
-		return fmt.Errorf("start %s: %w", c.name, err)
+	peer := func(name string, start func(*place) error, at func(workload) bool, version ...string) contender {
+		return contender{figure.Contender{Name: name, Role: figure.Peer}, start, version, at}
 	}
-	c.cmd = cmd
-	if err := s.reachable(c.at); err != nil {
-		log, _ := os.ReadFile(s.log(cmd))
-		return fmt.Errorf("start %s: %w; its log:\n%s", c.name, err, log)
+	limit := func(name string, at func(workload) bool) contender {
+		return contender{Contender: figure.Contender{Name: name, Role: figure.Limit}, at: at}
 	}
-	return nil
-}
-
-// log is where a contender's output goes.
-func (s *site) log(cmd *exec.Cmd) string {
-	return filepath.Join(s.Dir, filepath.Base(cmd.Path)+".log")
-}
-
-// address is where a workload's clients connect to.
-func (c *contender) address(w workload) string {
-	if w.Kind == "handshake" {
-		return c.secure.String()
+	return []contender{
+		limit("IP forwarding", forwards),
+		limit("loopback", loops),
+		ours("splice", anything),
+		ours("sockmap", everything),
+		ours("auto", everything),
+		peer("haproxy", startHAProxy, anything, "haproxy", "-v"),
+		peer("nginx", startNginx, anything, "nginx", "-v"),
+		peer("sniproxy", startSniproxy, plainly, "sniproxy", "-V"),
+		peer("io.Copy", startCopy, plainly),
 	}
-	return c.at.String()
-}
-
-// reachable waits until somebody listens.
-func (s *site) reachable(at netip.AddrPort) error {
-	var err error
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		conn, dialErr := s.client.Dial(ctxBackground, "tcp", at.String())
-		if err = dialErr; err == nil {
-			return conn.Close()
-		}
-	}
-	return fmt.Errorf("wait for %s: %w", at, err)
-}
-
-// daemon starts a program in the gateway's namespace, whose output goes to a file.
-func (s *site) daemon(name string, args ...string) (*exec.Cmd, error) {
-	cmd := exec.Command(name, args...)
-	log, err := createFile(s.log(cmd))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return cmd, s.gateway.Start(cmd)
 }

@@ -2,23 +2,37 @@
 //
 // In the lab's namespaces, client, gateway and server, joined by veth, every
 // contender does the same work: it routes connections by their server name without
-// decrypting them. All of them run at the same time, each on a port of its own, and
-// one is loaded at a time; within a round each gets its turn at each workload, so
-// that what the machine does besides hits all alike. What counts are ratios within a
-// round, and of those the median over the rounds.
+// decrypting them, with two threads. All of them run at the same time, each on a port of
+// its own, and one is loaded at a time; within a round each gets its turn at each
+// workload, and who begins rotates, so that what the machine does besides hits all
+// alike. What counts are ratios within a round, and of those the median over the
+// rounds: see the package figure.
 //
-//	main.go       flags, and the course of a run
-//	site.go       the lab
-//	contender.go  who is measured; sluice.go, peers.go, plain.go how each is run
+// There are three layouts: one hop, two hops (a contender in each of two gateways'
+// namespaces), and local (all in one namespace, over loopback). The limit is who carries
+// bytes without a proxy: IP forwarding through the same namespaces, or loopback. Each
+// turn begins with bytes that are compared at both ends, so that nobody wins by losing
+// some.
+//
+//	main.go       flags, and the verbs; verbs.go those that measure nothing
+//	plan.go       whose turn it is, and how long all take; progress.go tells
+//	measure.go    the course of a run
+//	site.go       a layout as it stands; process.go what it runs of this program
+//	contender.go  who is measured; place.go where each runs
+//	sluice.go, peers.go, plain.go  how
 //	workload.go   what they are measured at
 //	server.go     the far end of all connections, a process of its own
-//	client.go     the near end, a process for each measurement; load.go what it does
+//	load.go       the near end, a process for each turn; handshake.go that of real TLS
 //	wire.go       what both say to each other
-//	handshake.go  connections of real TLS
+//	tools.go      iperf3, wrk and nginx in the place of both
 //	idle.go       what flows cost that do nothing
-//	cpu.go        what the whole machine spent
-//	result.go     what was measured, and its summary
-//	report.go     tables
+//	lookup.go     Sluice's table alone
+//	cpu.go        what processors did meanwhile
+//	machine.go    what all of it ran on
 //
-// It needs root, haproxy and nginx.
+// The packages below have what needs no machine: figure the results and what is made of
+// them, tool what iperf3 and wrk print, chart the pictures, report the tables, expect
+// the verdicts of "make bench-check".
+//
+// It needs root, and what scripts/packages.sh installs for it.
 package main

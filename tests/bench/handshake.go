@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -13,6 +14,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"sluice/tests/bench/figure"
 )
 
 // The handshake workload opens connections of real TLS 1.3, from the client's hello to
@@ -51,60 +54,68 @@ func selfSigned() (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{secureName}, NotAfter: time.Now().Add(24 * time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{secure.name}, NotAfter: time.Now().Add(24 * time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
 
 // handshakes loads a contender with new connections.
-func (o order) handshakes() (measured, error) {
+func (o order) handshakes() (figure.Measured, error) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	var times []int64
+	var whole, hello []int64
 	var failed error
-	config := &tls.Config{ServerName: secureName, InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
+	config := &tls.Config{ServerName: o.Name, InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
+	work, err := startMeter(o.PIDs)
+	if err != nil {
+		return figure.Measured{}, err
+	}
 	begun := time.Now()
 	for range o.Workload.Flows {
 		wg.Go(func() {
-			var own []int64
-			for time.Since(begun) < o.Time {
-				took, err := handshake(o.Addr, config)
-				if err != nil {
-					mu.Lock()
-					failed = err
-					mu.Unlock()
-					return
-				}
-				own = append(own, took.Nanoseconds())
+			var own []handshaken
+			var err error
+			for err == nil && time.Since(begun) < o.Time {
+				var took handshaken
+				took, err = handshake(o.Addr, config)
+				own = append(own, took)
 			}
 			mu.Lock()
-			times = append(times, own...)
-			mu.Unlock()
+			defer mu.Unlock()
+			failed = errors.Join(failed, err)
+			for _, h := range own {
+				whole, hello = append(whole, h.whole.Nanoseconds()), append(hello, h.hello.Nanoseconds())
+			}
 		})
 	}
 	wg.Wait()
-	slices.Sort(times)
-	return measured{
-		Seconds: time.Since(begun).Seconds(), Exchanges: uint64(len(times)),
-		P50: quantile(times, .5), P99: quantile(times, .99), P999: quantile(times, .999),
-	}, failed
+	got := figure.Measured{Seconds: time.Since(begun).Seconds(), Exchanges: uint64(len(whole))}
+	failed = errors.Join(failed, work.stop(&got))
+	slices.Sort(whole)
+	slices.Sort(hello)
+	got.Exchange, got.Hello = figure.Quantiles(whole), figure.Quantiles(hello)
+	return got, failed
 }
 
-// handshake opens and closes a connection, and returns the time from its hello to the
-// first byte of an answer.
-func handshake(addr string, config *tls.Config) (time.Duration, error) {
+// handshaken is how long a connection took: from its beginning to the first byte of
+// data, and of that from the ClientHello to the first byte of an answer.
+type handshaken struct{ whole, hello time.Duration }
+
+// handshake opens and closes a connection.
+func handshake(addr string, config *tls.Config) (handshaken, error) {
+	begun := time.Now()
 	conn, err := net.DialTimeout("tcp", addr, patience)
 	if err != nil {
-		return 0, err
+		return handshaken{}, err
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	timed := &timedConn{Conn: conn}
 	var b [1]byte
 	if _, err := tls.Client(timed, config).Read(b[:]); err != nil {
-		return 0, err
+		return handshaken{}, err
 	}
-	return timed.answered.Sub(timed.asked), nil
+	return handshaken{time.Since(begun), timed.answered.Sub(timed.asked)}, nil
 }
 
 // timedConn notes when it was first written to, and when the first answer came.

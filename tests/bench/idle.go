@@ -7,9 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
+	"sluice/tests/bench/figure"
 	"sluice/tests/harness"
 )
 
@@ -17,17 +19,9 @@ import (
 // proxy that needs two for each has room for few more.
 const idleFlows = 9000
 
-// idle is what a contender spends on flows that do nothing.
-type idle struct {
-	Contender   string
-	Failed      string  // why it could not hold them
-	Memory      float64 // bytes a flow
-	Descriptors float64 // a flow
-}
-
 // hold opens flows, says so, and keeps them until its input ends.
 func hold(addr string) error {
-	hello := harness.Hello(serverName, 0)
+	hello := harness.Hello(plain.name, 0)
 	first := append(append([]byte{}, hello...), command{opMany, 1}.bytes()...)
 	flows := make([]net.Conn, idleFlows)
 	for i := range flows {
@@ -47,30 +41,47 @@ func hold(addr string) error {
 	}
 	fmt.Println("serving")
 	_, _ = bufio.NewReader(os.Stdin).ReadByte()
+	runtime.KeepAlive(flows) // or else the collector closes some before they are counted
 	return nil
 }
 
 // idle holds flows by way of a contender, and sees what it grows by.
-func (s *site) idle(c *contender) (idle, error) {
-	before, err := spent(c.cmd)
+func (e *entry) idle() figure.Idle {
+	got := figure.Idle{Contender: e.Name, Flows: idleFlows}
+	grown, err := e.grown()
 	if err != nil {
-		return idle{}, err
+		got.Failed = err.Error()
+		return got
 	}
-	cmd, err := s.start(s.client, "hold", c.at.String())
+	got.Memory = float64(grown.memory) / idleFlows
+	got.Descriptors = float64(grown.files) / idleFlows
+	return got
+}
+
+func (e *entry) grown() (use, error) {
+	before, err := spent(e.cmds())
 	if err != nil {
-		return idle{}, err
+		return use{}, err
 	}
-	after, err := spent(c.cmd)
+	cmd, err := start(e.site.client, "hold", e.address(plain).String())
+	if err != nil {
+		return use{}, err
+	}
+	after, err := spent(e.cmds())
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	if err != nil {
-		return idle{}, err
+	e.settle(before.files)
+	return use{after.memory - before.memory, after.files - before.files}, err
+}
+
+// settle waits until a contender has closed what it held, so that the next one is
+// measured alone.
+func (e *entry) settle(files int) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if now, err := spent(e.cmds()); err != nil || now.files < files+idleFlows/100 {
+			return
+		}
 	}
-	return idle{
-		Contender:   c.name,
-		Memory:      float64(after.memory-before.memory) / idleFlows,
-		Descriptors: float64(after.files-before.files) / idleFlows,
-	}, nil
 }
 
 // use is what a contender's processes hold.
@@ -79,9 +90,9 @@ type use struct {
 	files  int
 }
 
-// spent sums up a process and its children.
-func spent(cmd *exec.Cmd) (use, error) {
-	pids, err := family(cmd)
+// spent sums up processes and their children.
+func spent(cmds []*exec.Cmd) (use, error) {
+	pids, err := family(cmds)
 	if err != nil {
 		return use{}, err
 	}

@@ -14,32 +14,32 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sluice/tests/bench/figure"
 	"sluice/tests/harness"
 )
 
-// measured is what one client has seen.
-type measured struct {
-	Seconds   float64
-	Bytes     uint64  // by bulk flows, both directions
-	Exchanges uint64  // by ping-pong flows
-	P50       float64 // of an exchange, in microseconds
-	P99       float64
-	P999      float64
+// order is what the client's process is told to do.
+type order struct {
+	Addr     string // of the contender
+	Name     string // server name
+	Workload workload
+	Time     time.Duration
+	PIDs     []string // the contender's, whose work is measured
 }
 
 // run loads a contender.
-func (o order) run() (measured, error) {
-	if o.Workload.Kind == "handshake" {
+func (o order) run() (figure.Measured, error) {
+	if o.Workload.Kind == figure.Handshake {
 		return o.handshakes()
 	}
 	hello := harness.Hello(o.Name, 0)
 	if err := verify(o.Addr, hello); err != nil {
-		return measured{}, fmt.Errorf("it does not carry bytes as they are: %w", err)
+		return figure.Measured{}, fmt.Errorf("it does not carry bytes as they are: %w", err)
 	}
 	l := &load{order: o, hello: hello, from: make(chan struct{})}
 	for i := range o.Workload.Flows {
 		if err := l.add(i); err != nil {
-			return measured{}, err
+			return figure.Measured{}, err
 		}
 	}
 	return l.measure()
@@ -52,7 +52,7 @@ func verify(addr string, hello []byte) error {
 	if err != nil {
 		return err
 	}
-	defer w.close()
+	defer w.Close()
 	sent := make([]byte, size)
 	r := rand.NewChaCha8([32]byte{1})
 	_, _ = r.Read(sent)
@@ -80,35 +80,40 @@ func verify(addr string, hello []byte) error {
 type load struct {
 	order
 	hello []byte
-	from  chan struct{} // closed when it begins
+	ready sync.WaitGroup // flows that have not had their first exchange yet
+	from  chan struct{}  // closed when it begins
 	over  atomic.Bool
 	wg    sync.WaitGroup
 
 	mu    sync.Mutex
-	out   measured
+	bytes uint64
 	times []int64 // of exchanges, in ns
+	last  time.Time
 	err   error
 }
 
+// threads is how many ping-pong flows may have a thread of their own.
+const threads = 64
+
+// bulkOfMixed is how many of the mixed workload's flows are bulk.
+const bulkOfMixed = 4
+
 // add opens a flow and has it wait for the beginning.
 func (l *load) add(i int) error {
-	bulk := l.Workload.Kind == "mixed" && i < bulkOfMixed
+	w := l.Workload
 	switch {
-	case l.Workload.Kind == "bulk" || bulk:
+	case w.Kind == figure.Bulk, w.Kind == figure.Mixed && i < bulkOfMixed:
 		return l.start(command{op: opSink}, l.bulk)
-	case l.Workload.Kind == "both":
+	case w.Kind == figure.Both:
 		return l.start(command{op: opBoth}, l.both)
-	case l.Workload.Flows > threads:
+	case w.Flows > threads, w.Group == figure.ManyFlows:
 		return l.startMany()
 	default:
-		return l.start(command{opEcho, uint32(l.Workload.Size)}, func(w *wire) error { return l.pingPong(w) })
+		return l.start(command{opEcho, uint32(w.Size)}, func(w *wire) error { return l.pingPong(w) })
 	}
 }
 
-// threads is how many flows may have a thread of their own.
-const threads = 64
-
-// startMany opens a flow that shares threads with others.
+// startMany opens a ping-pong flow that shares threads with others.
 func (l *load) startMany() error {
 	conn, err := net.DialTimeout("tcp", l.Addr, patience)
 	if err != nil {
@@ -118,13 +123,7 @@ func (l *load) startMany() error {
 	if _, err := conn.Write(append(bytes.Clone(l.hello), command{opMany, uint32(l.Workload.Size)}.bytes()...)); err != nil {
 		return err
 	}
-	l.wg.Go(func() {
-		defer conn.Close()
-		<-l.from
-		if err := l.pingPong(conn); err != nil {
-			l.fail(err)
-		}
-	})
+	l.flow(conn, func() error { return l.pingPong(conn) })
 	return nil
 }
 
@@ -133,68 +132,83 @@ func (l *load) start(c command, run func(*wire) error) error {
 	if err != nil {
 		return err
 	}
-	l.wg.Go(func() {
-		defer w.close()
-		<-l.from
-		if err := run(w); err != nil {
-			l.fail(err)
-		}
-	})
+	l.flow(w, func() error { return run(w) })
 	return nil
 }
 
-func (l *load) fail(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.err = errors.Join(l.err, err)
+// flow runs a flow's part, which calls begin.
+func (l *load) flow(c io.Closer, run func() error) {
+	l.ready.Add(1)
+	l.wg.Go(func() {
+		defer c.Close()
+		err := run()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.err = errors.Join(l.err, err)
+	})
 }
 
-func (l *load) measure() (measured, error) {
+// begin tells that a flow is ready, and waits for the others.
+func (l *load) begin() {
+	l.ready.Done()
+	<-l.from
+}
+
+func (l *load) measure() (figure.Measured, error) {
+	l.ready.Wait()
+	work, err := startMeter(l.PIDs)
+	if err != nil {
+		return figure.Measured{}, err
+	}
 	begun := time.Now()
 	close(l.from)
 	time.AfterFunc(l.Time, func() { l.over.Store(true) })
 	l.wg.Wait()
-	l.out.Seconds = time.Since(begun).Seconds()
+	var got figure.Measured
+	l.err = errors.Join(l.err, work.stop(&got))
 	slices.Sort(l.times)
-	l.out.Exchanges = uint64(len(l.times))
-	l.out.P50, l.out.P99, l.out.P999 = quantile(l.times, .5), quantile(l.times, .99), quantile(l.times, .999)
-	return l.out, l.err
+	got.Seconds, got.Bytes = l.last.Sub(begun).Seconds(), l.bytes
+	got.Exchanges, got.Exchange = uint64(len(l.times)), figure.Quantiles(l.times)
+	return got, l.err
 }
 
-// quantile is of sorted times, in microseconds.
-func quantile(sorted []int64, q float64) float64 {
-	if len(sorted) == 0 {
-		return 0
-	}
-	return float64(sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]) / 1000
-}
-
-func (l *load) count(n uint64) {
+// count adds what a flow did until then.
+func (l *load) count(until time.Time, bytes uint64, times []int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.out.Bytes += n
+	l.bytes += bytes
+	l.times = append(l.times, times...)
+	if until.After(l.last) {
+		l.last = until
+	}
 }
 
-// bulk sends until the time is over, and counts what the server says has come.
+// bulk sends until the time is over, and then waits for the server to have all of it.
 func (l *load) bulk(w *wire) error {
+	l.begin()
 	b := make([]byte, piece)
+	var sent uint64
 	for !l.over.Load() {
 		if err := w.write(b); err != nil {
 			return err
 		}
+		sent += piece
 	}
-	w.closeWrite()
-	var n [8]byte
-	if _, err := io.ReadFull(w, n[:]); err != nil {
-		return fmt.Errorf("read the server's count: %w", err)
+	for got := uint64(0); got != sent; {
+		var n [8]byte
+		if _, err := io.ReadFull(w, n[:]); err != nil {
+			return fmt.Errorf("wait for the server to have %d bytes, when it told of %d: %w", sent, got, err)
+		}
+		got = binary.BigEndian.Uint64(n[:])
 	}
-	l.count(binary.BigEndian.Uint64(n[:]))
+	l.count(time.Now().Add(-quiet), sent, nil)
 	return nil
 }
 
 // both sends and receives until the time is over, and counts what it was sent, and
 // what it could send.
 func (l *load) both(w *wire) error {
+	l.begin()
 	sent := make(chan uint64, 1)
 	go func() {
 		n, b := uint64(0), make([]byte, piece)
@@ -212,25 +226,40 @@ func (l *load) both(w *wire) error {
 		}
 		got += uint64(n)
 	}
-	l.count(got + <-sent)
+	until := time.Now()
+	n := <-sent
+	if !l.over.Load() {
+		return errors.New("the connection ended before its time")
+	}
+	l.count(until, got+n, nil)
 	return nil
 }
 
-func (l *load) pingPong(w io.ReadWriter) error {
+// pingPong has its first exchange before the beginning: until then a proxy may still
+// be dialling.
+func (l *load) pingPong(c io.ReadWriter) error {
 	b := make([]byte, l.Workload.Size)
+	if err := exchange(c, b); err != nil {
+		l.begin()
+		return err
+	}
+	l.begin()
 	times := make([]int64, 0, 1<<10)
 	for !l.over.Load() {
 		begun := time.Now()
-		if _, err := w.Write(b); err != nil {
-			return err
-		}
-		if _, err := io.ReadFull(w, b); err != nil {
+		if err := exchange(c, b); err != nil {
 			return err
 		}
 		times = append(times, time.Since(begun).Nanoseconds())
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.times = append(l.times, times...)
+	l.count(time.Now(), 0, times)
 	return nil
+}
+
+func exchange(c io.ReadWriter, b []byte) error {
+	if _, err := c.Write(b); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c, b)
+	return err
 }

@@ -1,21 +1,22 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
+	"os/exec"
 	"regexp"
-	"strings"
 	"time"
+
+	"sluice/tests/bench/figure"
+	"sluice/tests/bench/report"
 )
 
 func main() {
 	is, err := play(os.Args[1:])
 	if !is {
-		err = run(os.Args[1:])
+		err = do(os.Args[1:])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -23,125 +24,137 @@ func main() {
 	}
 }
 
-// options are the flags.
+// do does what the first argument says; without a verb, it measures.
+func do(args []string) error {
+	verb := ""
+	if len(args) > 0 && args[0] != "" && args[0][0] != '-' {
+		verb, args = args[0], args[1:]
+	}
+	switch verb {
+	case "":
+		return runBench(args)
+	case "report":
+		return runReport(args)
+	case "check":
+		return runCheck(args)
+	case "expect":
+		return runExpect(args)
+	default:
+		return fmt.Errorf("no verb is called %q: want none, report, check or expect", verb)
+	}
+}
+
+// options are the flags of a run.
 type options struct {
 	sluice  string
+	quick   bool
 	rounds  int
 	time    time.Duration
 	only    string
 	against string
 	results string
 	idle    bool
+	part    bool // the flags make it less than a full or a quick run
 }
 
-func run(args []string) error {
-	var o options
+func (o *options) flags(args []string) {
 	fs := flag.NewFlagSet("bench", flag.ExitOnError)
 	fs.StringVar(&o.sluice, "sluice", "bin/sluice", "Measure this `binary`.")
-	fs.IntVar(&o.rounds, "rounds", 5, "Give each contender this `number` of turns.")
-	fs.DurationVar(&o.time, "time", 2*time.Second, "Load a contender for this `duration` a turn.")
+	fs.BoolVar(&o.quick, "quick", false, "Measure a few workloads only, for less time.")
+	fs.IntVar(&o.rounds, "rounds", 0, "Give each contender this `number` of turns (default 5; 3 with -quick).")
+	fs.DurationVar(&o.time, "time", 0, "Load a contender for this `duration` a turn (default 700ms; 500ms with -quick).")
 	fs.StringVar(&o.only, "workloads", "", "Measure workloads whose name has this `regexp` in it.")
 	fs.StringVar(&o.against, "contenders", "", "Measure contenders whose name has this `regexp` in it.")
 	fs.StringVar(&o.results, "results", "bench/results", "Write what was measured to a file in this `directory`.")
-	fs.BoolVar(&o.idle, "idle", true, "Measure what idle flows cost, too.")
+	fs.BoolVar(&o.idle, "idle", true, "Measure what idle flows cost, too; not with -quick.")
 	_ = fs.Parse(args)
-	if os.Geteuid() != 0 {
-		return errors.New("needs root, to create network namespaces")
+	fs.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "rounds", "time", "workloads", "contenders", "idle":
+			o.part = true
+		}
+	})
+	rounds, load := 5, 700*time.Millisecond
+	if o.quick {
+		rounds, load, o.idle = 3, 500*time.Millisecond, false
 	}
+	if o.rounds == 0 {
+		o.rounds = rounds
+	}
+	if o.time == 0 {
+		o.time = load
+	}
+}
+
+func (o options) mode() string {
+	switch {
+	case o.part:
+		return figure.Part
+	case o.quick:
+		return figure.Quick
+	default:
+		return figure.Full
+	}
+}
+
+// choose finds the workloads and contenders that the flags name.
+func (o options) choose() (*bench, error) {
 	only, err := regexp.Compile(o.only)
 	if err != nil {
-		return err
-	}
-	work, err := findWorkloads(only.MatchString)
-	if err != nil {
-		return err
+		return nil, fmt.Errorf("-workloads: %w", err)
 	}
 	against, err := regexp.Compile(o.against)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("-contenders: %w", err)
 	}
-	var who []*contender
+	b := &bench{options: o}
+	for _, w := range workloads() {
+		if only.MatchString(w.Name) && (w.Quick || !o.quick) {
+			b.work = append(b.work, w)
+		}
+	}
 	for _, c := range contenders(o.sluice) {
-		if against.MatchString(c.name) {
-			who = append(who, c)
+		if against.MatchString(c.Name) {
+			b.all = append(b.all, c)
 		}
 	}
-	return o.measure(who, work)
+	switch {
+	case b.work == nil:
+		return nil, fmt.Errorf("-workloads: none is named %q", o.only)
+	case b.all == nil:
+		return nil, fmt.Errorf("-contenders: none is named %q", o.against)
+	}
+	return b, nil
 }
 
-func (o options) measure(who []*contender, work []workload) error {
-	s, err := newSite()
+// measured makes a run as the flags have it.
+func (o options) measured() (*figure.Run, error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("needs root, to create network namespaces")
+	}
+	b, err := o.choose()
+	if err != nil {
+		return nil, err
+	}
+	if err := b.measure(); err != nil {
+		return nil, err
+	}
+	return b.run, nil
+}
+
+func runBench(args []string) error {
+	var o options
+	o.flags(args)
+	r, err := o.measured()
 	if err != nil {
 		return err
 	}
-	defer s.Close()
-	for i, c := range who {
-		if err := c.begin(s, i); err != nil {
-			return err
-		}
+	report.Text(os.Stdout, r)
+	path, err := r.Write(o.results)
+	if err == nil {
+		fmt.Println("\nwritten to", path)
 	}
-	r := &results{Machine: thisMachine(o.sluice), Begun: time.Now(), Rounds: o.rounds}
-	for round := range o.rounds {
-		for _, w := range work {
-			for _, c := range who {
-				got, err := s.turn(c, w, o.time)
-				if err != nil {
-					return fmt.Errorf("%s at %s: %w", c.name, w.Name, err)
-				}
-				got.Round = round
-				r.Samples = append(r.Samples, got)
-				fmt.Fprintf(os.Stderr, "round %d  %-32s %-16s %s %s\n", round+1, w.Name, c.name, figure(got.rate(w)), w.Unit)
-			}
-		}
-	}
-	if o.idle {
-		for _, c := range who {
-			if c.cmd == nil {
-				continue
-			}
-			fmt.Fprintf(os.Stderr, "%d idle flows  %s\n", idleFlows, c.name)
-			got, err := s.idle(c)
-			if err != nil {
-				got = idle{Contender: c.name, Failed: err.Error()}
-			}
-			r.Idle = append(r.Idle, got)
-		}
-	}
-	r.print(os.Stdout, who, work)
-	return r.write(o.results)
+	return err
 }
 
-// turn loads one contender once.
-func (s *site) turn(c *contender, w workload, time time.Duration) (sample, error) {
-	before, err := busy()
-	if err != nil {
-		return sample{}, err
-	}
-	ownBefore, err := ownBusy(c.cmd)
-	if err != nil {
-		return sample{}, err
-	}
-	m, err := s.load(order{Addr: c.address(w), Name: serverName, Workload: w, Time: time})
-	if err != nil {
-		return sample{}, err
-	}
-	ownAfter, err := ownBusy(c.cmd)
-	if err != nil {
-		return sample{}, err
-	}
-	after, err := busy()
-	return sample{Contender: c.name, Workload: w.Name, measured: m, CPU: after - before, Own: ownAfter - ownBefore}, err
-}
-
-// write puts everything into a file of its own.
-func (r *results) write(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	text, err := json.MarshalIndent(r, "", " ")
-	if err != nil {
-		return err
-	}
-	name := strings.ReplaceAll(r.Begun.UTC().Format(time.RFC3339), ":", "") + ".json"
-	return os.WriteFile(filepath.Join(dir, name), append(text, '\n'), 0o644)
-}
+func commandOf(args []string) *exec.Cmd { return exec.Command(args[0], args[1:]...) }

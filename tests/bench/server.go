@@ -8,6 +8,9 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // serve answers connections at an address, and TLS at another one, until the process
@@ -53,7 +56,7 @@ func answer(conn *net.TCPConn) error {
 	if err != nil {
 		return err
 	}
-	defer w.close()
+	defer w.Close()
 	switch c.op {
 	case opSink:
 		return sink(w)
@@ -82,18 +85,30 @@ func answer(conn *net.TCPConn) error {
 	return fmt.Errorf("command %d", c.op)
 }
 
-// sink drops what comes and answers with how much that was.
+// quiet is how long nothing must have come for the server to tell how much did. The
+// client cannot ask by ending its stream, for not every proxy lets the other direction
+// live on then.
+const quiet = 20 * time.Millisecond
+
+// sink drops what comes, and tells how much that was in all, each time that it stops.
 func sink(w *wire) error {
-	var n uint64
+	if err := w.timeout(unix.SO_RCVTIMEO, quiet); err != nil {
+		return err
+	}
+	var n, told uint64
 	for {
 		got, err := w.discard(piece)
-		if errors.Is(err, io.EOF) {
-			return w.write(binary.BigEndian.AppendUint64(nil, n))
-		}
-		if err != nil {
+		switch {
+		case err == nil:
+			n += uint64(got)
+		case !errors.Is(err, unix.EAGAIN):
 			return err
+		case n != told:
+			if err := w.write(binary.BigEndian.AppendUint64(nil, n)); err != nil {
+				return err
+			}
+			told = n
 		}
-		n += uint64(got)
 	}
 }
 

@@ -2,33 +2,30 @@ package main
 
 import (
 	"fmt"
-	"net/netip"
-	"os"
-	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // workers is how many threads each contender may use.
 const workers = 2
 
 // startSluice runs Sluice by one path.
-func startSluice(binary, path string) func(*site, netip.AddrPort) (*exec.Cmd, error) {
-	return func(s *site, at netip.AddrPort) (*exec.Cmd, error) {
-		routes := filepath.Join(s.Dir, "sluice-"+path+".hcl")
-		text := ""
-		for name, port := range map[string]uint16{serverName: serverPort, secureName: securePort} {
-			text += fmt.Sprintf("route %q {\n  cluster = %q\n  path = %q\n}\ncluster %q {\n  endpoint %q {}\n}\n",
-				name, name, path, name, s.upstream(port))
+func startSluice(binary, path string) func(*place) error {
+	return func(p *place) error {
+		var text strings.Builder
+		for _, s := range services {
+			fmt.Fprintf(&text, "route %q {\n  cluster = %q\n  path = %q\n}\ncluster %q {\n  endpoint %q {}\n}\n",
+				s.name, s.name, path, s.name, p.to(s))
 		}
-		if err := os.WriteFile(routes, []byte(text), 0o600); err != nil {
-			return nil, err
+		for _, name := range p.filler() {
+			fmt.Fprintf(&text, "route %q {\n  cluster = %q\n}\n", name, plain.name)
 		}
-		return s.daemon(binary, "gateway", "-listen", at.String(), "-routes", routes,
+		routes, err := p.write(".hcl", text.String())
+		if err != nil {
+			return err
+		}
+		return p.run(binary, "gateway", "-listen", p.at.String(), "-routes", routes,
 			"-workers", fmt.Sprint(workers), "-access-log", "off", "-admin-socket", "off",
-			"-path", path, "-bpf-dir", filepath.Join(s.bpf, "sluice"), "-instance", path)
+			"-path", path, "-bpf-dir", filepath.Join(p.bpf, "sluice"), "-instance", p.name)
 	}
-}
-
-func createFile(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 }

@@ -17,7 +17,7 @@ import (
 type op uint32
 
 const (
-	opSink   op = iota // read until the end, and answer with the number of bytes
+	opSink   op = iota // read until the end, and tell how many bytes have come when no more do
 	opSource           // write until the client closes
 	opBoth             // both at once
 	opEcho             // send back pieces of the size given
@@ -84,17 +84,24 @@ func take(conn *net.TCPConn) (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	timeout := unix.NsecToTimeval(patience.Nanoseconds())
+	w := &wire{fd}
 	for _, o := range []int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO} {
-		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, o, &timeout); err != nil {
+		if err := w.timeout(o, patience); err != nil {
 			unix.Close(fd)
 			return nil, err
 		}
 	}
-	return &wire{fd}, nil
+	return w, nil
 }
 
-func (w *wire) close() { unix.Close(w.fd) }
+// timeout sets how long a read (SO_RCVTIMEO) or write (SO_SNDTIMEO) may take.
+func (w *wire) timeout(option int, d time.Duration) error {
+	t := unix.NsecToTimeval(d.Nanoseconds())
+	return unix.SetsockoptTimeval(w.fd, unix.SOL_SOCKET, option, &t)
+}
+
+// Close is io.Closer's.
+func (w *wire) Close() error { return unix.Close(w.fd) }
 
 func (w *wire) closeWrite() { _ = unix.Shutdown(w.fd, unix.SHUT_WR) }
 
