@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -148,6 +149,9 @@ func (a *agent) run(ctx context.Context, signals <-chan os.Signal) error {
 
 // serve runs the gateway, for which there is a table.
 func (a *agent) serve(ctx context.Context, sourceErr <-chan error, signals <-chan os.Signal) error {
+	// Busy event loops keep their places in Go's scheduler while they wait: all else,
+	// the garbage collector too, has one more.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), a.set.gateway.Workers+1))
 	g, err := a.listen()
 	if err != nil {
 		return err

@@ -29,12 +29,13 @@ type Events uint32
 // What a descriptor can be watched for. Err and Hup are always reported.
 const (
 	In     Events = unix.EPOLLIN
+	Pri    Events = unix.EPOLLPRI
 	Out    Events = unix.EPOLLOUT
 	RdHup  Events = unix.EPOLLRDHUP
 	Err    Events = unix.EPOLLERR
 	Hup    Events = unix.EPOLLHUP
 	Edge   Events = unix.EPOLLET
-	Stream        = In | Out | RdHup | Edge // all that a relayed socket can tell, once per change
+	Stream        = In | Pri | Out | RdHup | Edge // all that a relayed socket can tell, once per change
 )
 
 // Has tells whether any of the events in e2 is set.
@@ -67,6 +68,7 @@ type Loop struct {
 	wake  int // eventfd
 	start time.Time
 	now   time.Duration
+	busy  bool // events come at short intervals
 
 	slots  []slot
 	free   []uint32
@@ -226,11 +228,10 @@ func (l *Loop) Run() error {
 	defer l.release()
 	events := make([]unix.EpollEvent, batch)
 	for !l.closed {
-		n, err := unix.EpollWait(l.epfd, events, l.timeout())
-		if err != nil && err != unix.EINTR {
+		n, err := l.wait(events)
+		if err != nil {
 			return fmt.Errorf("wait for events: %w", err)
 		}
-		l.now = l.elapsed()
 		for i := range max(n, 0) {
 			l.deliver(&events[i])
 		}

@@ -108,6 +108,7 @@ type leg struct {
 	c                  *carriage
 	fd                 poll.FD
 	readable, writable bool // as far as is known: until the next EAGAIN
+	told               bool // of all that arrives from now on: a short read leaves nothing
 	queued             bool // for another turn
 	broken             error
 }
@@ -149,6 +150,9 @@ func (l *leg) Ready(ev poll.Events) {
 	}
 	if ev.Has(poll.In | poll.RdHup | poll.Hup | poll.Err) {
 		l.readable = true
+	}
+	if ev.Has(poll.RdHup | poll.Hup | poll.Err | poll.Pri) {
+		l.told = false // an end comes after the bytes, and a read stops at the urgent mark
 	}
 	if ev.Has(poll.Err) {
 		c.fail(i, socketError(l.fd))
@@ -200,14 +204,16 @@ func (c *carriage) fill(i int) bool {
 	if w.eof || !src.readable || !dst.writable {
 		return false
 	}
+	spliced := w.bulk // which stops when the pipe has no slot left
 	n, err := c.path.take(w, src.fd.Sys)
 	switch {
 	case n > 0:
+		src.readable = spliced || n == len(c.path.buf) || !src.told
 		w.bulk = n >= len(c.path.buf)
 		c.active = c.path.loop.Now()
 		return true
 	case err == unix.EAGAIN:
-		src.readable = false
+		src.readable, src.told = false, true
 	case err != nil:
 		c.fail(i, err)
 	case src.broken == nil: // a socket whose error was taken looks like one that ended

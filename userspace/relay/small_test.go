@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"net"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -99,5 +100,68 @@ func TestRawCallsReportErrors(t *testing.T) {
 	}
 	if n, err := send(fds[0], buf); n != 0 || err != unix.EPIPE {
 		t.Errorf("send returns %d, %v; want 0, %v", n, err, unix.EPIPE)
+	}
+}
+
+// TestUrgent sends bytes around an urgent one, at which a read stops early.
+func TestUrgent(t *testing.T) {
+	r := newRig(t, 0, 0)
+	f := r.carry()
+	for range 20 {
+		release := r.hold()
+		if err := transmit(f.client, newSource(1), 100, 100); err != nil {
+			t.Fatal(err)
+		}
+		urgently(t, f.client)
+		if err := transmit(f.client, newSource(2), 100, 100); err != nil {
+			t.Fatal(err)
+		}
+		acknowledged(t, f.client)
+		release()
+		// Whether an urgent byte is a part of the stream is the receiver's choice;
+		// splice(2) and recv(2) leave it out.
+		for _, seed := range []byte{1, 2} {
+			if err := expect(f.server, newSource(seed), 100); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// urgently sends a byte out of band.
+func urgently(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sent error
+	if err := raw.Write(func(fd uintptr) bool {
+		sent = unix.Sendto(int(fd), []byte{'!'}, unix.MSG_OOB, nil)
+		return sent != unix.EAGAIN
+	}); err != nil || sent != nil {
+		t.Fatal(err, sent)
+	}
+}
+
+// TestMoreFragmentsThanSlots has a pipe take fewer bytes than there are and than
+// count as much, for it is out of slots.
+func TestMoreFragmentsThanSlots(t *testing.T) {
+	r := newRig(t, 0, 0)
+	f := r.carry()
+	src, dst := newSource(1), newSource(1)
+	for range 20 {
+		release := r.hold()
+		const much, little = 2 * small, 3000
+		if err := transmit(f.client, src, much, small); err != nil {
+			t.Fatal(err)
+		}
+		if err := transmit(f.client, src, little, 1); err != nil { // each a segment
+			t.Fatal(err)
+		}
+		release()
+		if err := expect(f.server, dst, much+little); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
