@@ -129,6 +129,9 @@ func (c *claim) destroy() error {
 	if err := errors.Join(errs...); err != nil {
 		return err // the record stays, so that the next sweep tries again
 	}
+	if err := unmountBelow(c.files()); err != nil {
+		return err
+	}
 	// The record goes last, for the same reason.
 	if err := os.RemoveAll(c.files()); err != nil {
 		return err

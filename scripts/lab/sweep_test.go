@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"sluice/scripts/lab"
 	"sluice/scripts/lab/labtest"
 )
@@ -26,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// own builds a lab with a process and a file in it, tells of them, and waits.
+// own builds a lab with a process, a file and mounts in it, tells of them, and waits.
 func own() error {
 	l, err := lab.New("sluice-test", lab.Options{})
 	if err != nil {
@@ -39,6 +41,15 @@ func own() error {
 	marker, err := os.CreateTemp(l.Dir, "marker-*")
 	if err != nil {
 		return err
+	}
+	for _, name := range []string{"mount", "mount/below"} {
+		dir := filepath.Join(l.Dir, name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+			return err
+		}
 	}
 	fmt.Println(l.ID, sleep.Process.Pid, marker.Name())
 	select {}

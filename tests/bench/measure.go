@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sluice/tests/bench/figure"
 )
@@ -19,8 +23,11 @@ type bench struct {
 	say     *progress
 }
 
-// measure does all turns, and what else there is to see.
+// measure does all turns, and what else there is to see. SIGINT and SIGTERM end it
+// after the turn.
 func (b *bench) measure() error {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
 	b.sites, b.entries = map[string]*site{}, map[string]*entry{}
 	b.run = &figure.Run{Begun: time.Now(), Mode: b.mode(), Rounds: b.rounds, Workloads: b.work, Machine: thisMachine()}
 	for _, c := range b.all {
@@ -45,6 +52,9 @@ func (b *bench) measure() error {
 	}
 	b.say.begun = time.Now()
 	for _, t := range turns {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
 		b.run.Samples = append(b.run.Samples, b.take(t))
 	}
 	if b.has(tableSizes) {

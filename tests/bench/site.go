@@ -106,12 +106,6 @@ func (s *site) furnish() error {
 	return err
 }
 
-// Close ends the site.
-func (s *site) Close() error {
-	_ = unix.Unmount(s.bpf, unix.MNT_DETACH)
-	return s.Lab.Close()
-}
-
 // serves is where a service listens.
 func (s *site) serves(to service) netip.AddrPort {
 	return netip.AddrPortFrom(address(s.server), to.port)
