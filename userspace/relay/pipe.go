@@ -34,6 +34,19 @@ func (ps *pipes) grow() error {
 	return nil
 }
 
+// most is how many bytes the next move may take: the fewer, the more flows have not
+// got rid of theirs.
+func (ps *pipes) most() int {
+	switch lent := ps.open - len(ps.idle); {
+	case lent < ps.max/2:
+		return ps.size
+	case lent < ps.max-1:
+		return ps.size / 4
+	default: // what is not taken goes to memory
+		return ps.size / 16
+	}
+}
+
 // put takes back an empty pipe.
 func (ps *pipes) put(p pipe) { ps.idle = append(ps.idle, p) }
 

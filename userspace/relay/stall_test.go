@@ -22,7 +22,7 @@ func (c *counted) Write(b []byte) (int, error) {
 // after the buffers on the way are full, and all must arrive after all.
 func TestBackPressure(t *testing.T) {
 	// Three socket buffers of 128 KiB, doubled by the kernel, twice, and a pipe
-	// come to less than 2 MiB.
+	// come to less than 3 MiB.
 	const n, bound = 32 << 20, 4 << 20
 	f := newRig(t, 4, 128<<10).spliceOnly().carry()
 	sender := &counted{Conn: f.client}
