@@ -117,7 +117,7 @@ func (d *datapath) paths(loop *poll.Loop) ([]gateway.Path, error) {
 		return nil, err
 	}
 	d.worker++
-	return []gateway.Path{auto.New(splice, kernel), kernel, splice}, nil
+	return []gateway.Path{auto.New(loop, splice, kernel), kernel, splice}, nil
 }
 
 // setPolicy has the program treat a route's flows as an operator wants. Setting nothing

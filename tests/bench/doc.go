@@ -23,6 +23,7 @@
 //	workload.go   what they are measured at
 //	server.go     the far end of all connections, a process of its own
 //	load.go       the near end, a process for each turn; handshake.go that of real TLS
+//	loop.go       flows at both ends that share an event loop
 //	wire.go       what both say to each other
 //	tools.go      iperf3, wrk and nginx in the place of both
 //	idle.go       what flows cost that do nothing

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -37,10 +36,8 @@ func (o order) run() (figure.Measured, error) {
 		return figure.Measured{}, fmt.Errorf("it does not carry bytes as they are: %w", err)
 	}
 	l := &load{order: o, hello: hello, from: make(chan struct{})}
-	for i := range o.Workload.Flows {
-		if err := l.add(i); err != nil {
-			return figure.Measured{}, err
-		}
+	if err := l.open(); err != nil {
+		return figure.Measured{}, err
 	}
 	return l.measure()
 }
@@ -92,60 +89,50 @@ type load struct {
 	err   error
 }
 
-// threads is how many ping-pong flows may have a thread of their own.
-const threads = 64
-
 // bulkOfMixed is how many of the mixed workload's flows are bulk.
 const bulkOfMixed = 4
 
-// add opens a flow and has it wait for the beginning.
-func (l *load) add(i int) error {
+// open opens all flows and has them wait for the beginning.
+func (l *load) open() error {
 	w := l.Workload
-	switch {
-	case w.Kind == figure.Bulk, w.Kind == figure.Mixed && i < bulkOfMixed:
-		return l.start(command{op: opSink}, l.bulk)
-	case w.Kind == figure.Both:
-		return l.start(command{op: opBoth}, l.both)
-	case w.Flows > threads, w.Group == figure.ManyFlows:
-		return l.startMany()
-	default:
-		return l.start(command{opEcho, uint32(w.Size)}, func(w *wire) error { return l.pingPong(w) })
+	switch w.Kind {
+	case figure.Bulk:
+		return l.start(w.Flows, command{op: opSink}, l.bulk)
+	case figure.Both:
+		return l.start(w.Flows, command{op: opBoth}, l.both)
+	case figure.Mixed:
+		if err := l.start(bulkOfMixed, command{op: opSink}, l.bulk); err != nil {
+			return err
+		}
+		return l.startTalks(w.Flows - bulkOfMixed)
 	}
+	if w.Flows > 1 {
+		return l.startTalks(w.Flows)
+	}
+	return l.start(1, command{opEcho, uint32(w.Size)}, l.pingPong)
 }
 
-// startMany opens a ping-pong flow that shares threads with others.
-func (l *load) startMany() error {
-	conn, err := net.DialTimeout("tcp", l.Addr, patience)
-	if err != nil {
-		return err
+// start opens flows that have a thread each, and run on it. Each calls begin.
+func (l *load) start(flows int, c command, run func(*wire) error) error {
+	for range flows {
+		w, err := open(l.Addr, l.hello, c)
+		if err != nil {
+			return err
+		}
+		l.ready.Add(1)
+		l.wg.Go(func() {
+			defer w.Close()
+			l.fail(run(w))
+		})
 	}
-	_ = conn.SetDeadline(time.Now().Add(l.Time + 2*patience))
-	if _, err := conn.Write(append(bytes.Clone(l.hello), command{opMany, uint32(l.Workload.Size)}.bytes()...)); err != nil {
-		return err
-	}
-	l.flow(conn, func() error { return l.pingPong(conn) })
 	return nil
 }
 
-func (l *load) start(c command, run func(*wire) error) error {
-	w, err := open(l.Addr, l.hello, c)
-	if err != nil {
-		return err
-	}
-	l.flow(w, func() error { return run(w) })
-	return nil
-}
-
-// flow runs a flow's part, which calls begin.
-func (l *load) flow(c io.Closer, run func() error) {
-	l.ready.Add(1)
-	l.wg.Go(func() {
-		defer c.Close()
-		err := run()
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.err = errors.Join(l.err, err)
-	})
+// fail keeps an error, if it is one.
+func (l *load) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = errors.Join(l.err, err)
 }
 
 // begin tells that a flow is ready, and waits for the others.
@@ -237,7 +224,7 @@ func (l *load) both(w *wire) error {
 
 // pingPong has its first exchange before the beginning: until then a proxy may still
 // be dialling.
-func (l *load) pingPong(c io.ReadWriter) error {
+func (l *load) pingPong(c *wire) error {
 	b := make([]byte, l.Workload.Size)
 	if err := exchange(c, b); err != nil {
 		l.begin()
@@ -256,7 +243,7 @@ func (l *load) pingPong(c io.ReadWriter) error {
 	return nil
 }
 
-func exchange(c io.ReadWriter, b []byte) error {
+func exchange(c *wire, b []byte) error {
 	if _, err := c.Write(b); err != nil {
 		return err
 	}

@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sluice/userspace/poll"
 )
 
 // serve answers connections at an address, and TLS at another one, until the process
@@ -23,6 +26,11 @@ func serve(addr, secure string) error {
 	if err := serveTLS(secure); err != nil {
 		return err
 	}
+	loop, err := poll.New()
+	if err != nil {
+		return err
+	}
+	go func() { fmt.Fprintln(os.Stderr, "bench: server:", loop.Run()) }()
 	fmt.Println("serving")
 	for {
 		c, err := l.Accept()
@@ -32,7 +40,7 @@ func serve(addr, secure string) error {
 		go func() {
 			// A client that has measured enough goes away without a word: errors
 			// mean nothing here, and wrong counts are seen by the client.
-			_ = answer(c.(*net.TCPConn))
+			_ = answer(loop, c.(*net.TCPConn))
 		}()
 	}
 }
@@ -43,18 +51,19 @@ func listen(addr string) (net.Listener, error) {
 	return lc.Listen(ctxBackground, "tcp", addr)
 }
 
-func answer(conn *net.TCPConn) error {
+func answer(loop *poll.Loop, conn *net.TCPConn) error {
 	defer conn.Close()
 	c, err := readCommand(conn)
 	if err != nil {
 		return err
 	}
-	if c.op == opMany {
-		return echo(conn, int(c.size))
-	}
 	w, err := take(conn)
 	if err != nil {
 		return err
+	}
+	if c.op == opMany {
+		echoLoop(loop, w, int(c.size))
+		return nil
 	}
 	defer w.Close()
 	switch c.op {
@@ -127,7 +136,7 @@ func source(w *wire, stop <-chan struct{}) error {
 	}
 }
 
-func echo(c io.ReadWriter, size int) error {
+func echo(c *wire, size int) error {
 	b := make([]byte, size)
 	for {
 		if _, err := io.ReadFull(c, b); err != nil {

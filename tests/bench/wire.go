@@ -22,7 +22,7 @@ const (
 	opBoth             // both at once
 	opEcho             // send back pieces of the size given
 	opHash             // read size bytes, answer with as many: their hash counts
-	opMany             // as opEcho, for more flows than there should be threads
+	opMany             // as opEcho, for one of many flows
 )
 
 // command is what the client wants, 8 bytes on the wire.

@@ -14,6 +14,7 @@ type fake struct {
 	quiet  func()
 	leaves bool  // now is a moment to leave
 	refuse error // of sockmap
+	shared float64
 
 	admits, left, carried int
 }
@@ -22,6 +23,8 @@ func (f *fake) CarryWatched(_ *flow.Flow, _, _ poll.FD, _ func(flow.End, string)
 	f.quiet = quiet
 	return splice{f}
 }
+
+func (f *fake) PerWake() float64 { return f.shared }
 
 func (f *fake) Admit(*flow.Flow) error { f.admits++; return f.refuse }
 
@@ -41,7 +44,7 @@ func (s splice) Leave() bool         { s.left++; return s.leaves }
 // play begins a flow and returns what moves it.
 func play(f *fake) (*flow.Flow, func(sent, received int)) {
 	fl := new(flow.Flow)
-	New(f, f).Carry(fl, poll.FD{}, poll.FD{}, func(flow.End, string) {})
+	New(f, f, f).Carry(fl, poll.FD{}, poll.FD{}, func(flow.End, string) {})
 	return fl, func(sent, received int) {
 		fl.Sent.Add(uint64(sent))
 		fl.Received.Add(uint64(received))
@@ -66,6 +69,24 @@ func TestInteractiveMoves(t *testing.T) {
 	move(100, 0) // too late for anything
 	if f.left != 1 || f.carried != 1 {
 		t.Errorf("left %d times, carried %d times", f.left, f.carried)
+	}
+}
+
+// TestBusyLoopKeeps has wake-ups be for several flows at once, and then not.
+func TestBusyLoopKeeps(t *testing.T) {
+	f := &fake{leaves: true, shared: sharedWakes}
+	fl, move := play(f)
+	for range 10 * turnsEnough {
+		move(100, 0)
+		move(0, 100)
+	}
+	if f.carried != 0 || fl.Path != "splice" {
+		t.Fatalf("moved to %s", fl.Path)
+	}
+	f.shared = 1
+	move(100, 0)
+	if f.carried != 1 || fl.Path != "sockmap" {
+		t.Errorf("carried %d times by sockmap, path %s", f.carried, fl.Path)
 	}
 }
 

@@ -70,6 +70,8 @@ type Loop struct {
 	now   time.Duration
 	busy  bool // events come at short intervals
 
+	perWake float64 // see PerWake
+
 	slots  []slot
 	free   []uint32
 	timers timers

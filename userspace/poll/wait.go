@@ -38,8 +38,18 @@ func (l *Loop) wait(events []unix.EpollEvent) (int, error) {
 	if err == unix.EINTR {
 		return 0, nil
 	}
+	if n > 0 {
+		l.perWake += (float64(n) - l.perWake) / wakesKept
+	}
 	return n, err
 }
+
+// wakesKept is how many wake-ups an average goes back, about.
+const wakesKept = 64
+
+// PerWake is how many events a wake-up has brought of late, on average: the more, the
+// less of it each one costs. Call it on the loop.
+func (l *Loop) PerWake() float64 { return l.perWake }
 
 // waitSecretly is unix.EpollWait, but that the scheduler is not told.
 func waitSecretly(epfd int, events []unix.EpollEvent, ms int) (int, error) {

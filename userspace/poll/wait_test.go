@@ -53,3 +53,42 @@ func TestUninterruptibleLoop(t *testing.T) {
 	rounds(l, 100, l.Stop)
 	runUntilStopped(t, l)
 }
+
+// TestPerWake has wake-ups of one event, and then of three.
+func TestPerWake(t *testing.T) {
+	l := newLoop(t)
+	var peers []int
+	wakes := 0
+	next := func() {
+		if wakes++; wakes == 20*wakesKept {
+			l.Stop()
+			return
+		}
+		n := 1
+		if wakes > 10*wakesKept {
+			n = len(peers)
+		}
+		if got := l.PerWake(); wakes == 10*wakesKept && (got < 0.9 || got > 1.1) {
+			t.Errorf("%v events per wake-up, of one each", got)
+		}
+		for _, peer := range peers[:n] {
+			write(t, peer, "x")
+		}
+	}
+	for i := range 3 {
+		var f FD
+		f, peer := watched(t, l, In, handlerFunc(func(Events) {
+			read(t, f.Sys)
+			if i == 0 {
+				// After those of the same wake-up.
+				rounds(l, 0, next)
+			}
+		}))
+		peers = append(peers, peer)
+	}
+	rounds(l, 0, next)
+	runUntilStopped(t, l)
+	if got := l.PerWake(); got < 2.5 || got > 3.1 {
+		t.Errorf("%v events per wake-up, of three each", got)
+	}
+}
