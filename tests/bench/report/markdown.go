@@ -16,6 +16,7 @@ func markdown(r *figure.Run, charts string) string {
 	fmt.Fprintf(&out, "Medians of %d rounds on %s: kernel %s, %d cores (%s), %s.\n", r.Rounds,
 		r.Begun.UTC().Format("2006-01-02"), r.Machine.Kernel, r.Machine.Cores, r.Machine.CPU, versions(r))
 	out.WriteString("In brackets is the ratio to the limit, as median of those of each round, and after it that to the best peer.\n")
+	aimsTable(&out, r)
 	for _, group := range groups(r) {
 		begin(&out, group, charts)
 		table(&out, r, group)
@@ -41,7 +42,8 @@ func versions(r *figure.Run) string {
 	var all []string
 	for _, c := range r.Contenders {
 		if c.Role == figure.Peer && c.Version != "" {
-			all = append(all, c.Version)
+			name, _, _ := strings.Cut(c.Version, " - ") // what follows is an address
+			all = append(all, strings.TrimPrefix(name, c.Name+" version: "))
 		}
 	}
 	return strings.Join(all, ", ")

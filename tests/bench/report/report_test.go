@@ -25,14 +25,18 @@ func example() *figure.Run {
 	ping := figure.Workload{Name: "ping-pong 128 B, 1 flow", Group: "Exchanges", Kind: figure.PingPong, Layout: figure.OneHop, Flows: 1, Size: 128}
 	mixed := figure.Workload{Name: "mixed", Group: "Mixed", Kind: figure.Mixed, Layout: figure.OneHop, Flows: 64, Size: 128}
 	hello := figure.Workload{Name: "TLS handshakes, 4 routes", Group: "New routes", Kind: figure.Handshake, Layout: figure.OneHop, Flows: 16, Routes: 4}
+	many := hello
+	many.Name, many.Routes = "TLS handshakes, 100,000 routes", 100_000
+	many64 := ping
+	many64.Name, many64.Flows = "ping-pong 128 B, 64 flows", 64
 	r := &figure.Run{
 		Begun: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Mode: figure.Full, Rounds: 3,
 		Machine: figure.Machine{Kernel: "6.1.0", CPU: "A CPU", Cores: 2},
 		Contenders: []figure.Contender{
-			{Name: "IP forwarding", Role: figure.Limit}, {Name: "sluice auto", Role: figure.Sluice, Version: "sluice 1"},
-			{Name: "haproxy", Role: figure.Peer, Version: "HAProxy version 2.6"}, {Name: "io.Copy", Role: figure.Peer},
+			{Name: "IP forwarding", Role: figure.Limit}, {Name: "sluice splice", Role: figure.Sluice, Version: "sluice 1"}, {Name: "sluice auto", Role: figure.Sluice, Version: "sluice 1"},
+			{Name: "haproxy", Role: figure.Peer, Version: "HAProxy version 2.6 - where it lives"}, {Name: "io.Copy", Role: figure.Peer},
 		},
-		Workloads: []figure.Workload{bulk, ping, mixed, hello},
+		Workloads: []figure.Workload{bulk, ping, many64, mixed, hello, many},
 		Idle: []figure.Idle{
 			{Contender: "sluice auto", Flows: 9000, Memory: 1234.5, Descriptors: 2},
 			{Contender: "haproxy", Flows: 9000, Memory: 3378, Descriptors: 2},
@@ -42,7 +46,7 @@ func example() *figure.Run {
 	}
 	for round := range 3 {
 		for i, c := range r.Contenders {
-			f := float64(10 - 3*i + round) // 10, 7, 4, 1 and more
+			f := float64(13 - 3*i + round) // 13, 10, 7, 4, 1 and more
 			for _, w := range r.Workloads {
 				if w.Routes > 0 && (c.Role == figure.Limit || c.Name == "io.Copy") {
 					continue
