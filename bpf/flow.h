@@ -5,7 +5,7 @@
 
 /* A change to anything in this file needs a new number: userspace keeps its
  * hands off maps of another one. */
-#define SLUICE_ABI 1
+#define SLUICE_ABI 2
 #define SLUICE_MAGIC 0x656369756c73ULL /* "sluice" */
 
 /* struct identity begins the one frozen map; it never changes its layout. */
@@ -49,7 +49,8 @@ struct way {
 	__u32 route;  /* index into policies */
 	__u32 ring;   /* index into rings: the worker that owns the flow */
 	__u32 credit; /* the most that policies can grant this flow, in bytes */
-	__u32 spare[8];
+	__u32 traffic; /* index into route_traffic; 0: nowhere */
+	__u32 spare[7];
 };
 
 /* enum rule is what a policy says about its route. */

@@ -14,6 +14,7 @@
 #include "flow.h"
 #include "kernel.h"
 #include "maps.h"
+#include "traffic.h"
 #include "decide.h"
 
 /* How much bpf_skb_adjust_room() can cut off at a time, and how often that is
@@ -128,6 +129,26 @@ static __always_inline int pass(struct way *w, __u32 index, __u32 len, enum reas
 	return SK_PASS;
 }
 
+/* count_traffic counts a piece for the route. Ways with an even index lead to the
+ * upstream. */
+static __always_inline void count_traffic(const struct way *w, __u32 index, __u32 len)
+{
+	struct route_traffic *t, none = {};
+	__u32 id = w->traffic;
+
+	if (!id)
+		return;
+	t = bpf_map_lookup_elem(&route_traffic, &id);
+	if (!t) {
+		bpf_map_update_elem(&route_traffic, &id, &none, BPF_NOEXIST);
+		t = bpf_map_lookup_elem(&route_traffic, &id);
+	}
+	if (t) {
+		t->pieces[index & 1]++;
+		t->bytes[index & 1] += len;
+	}
+}
+
 /* forward redirects a piece in order, or passes it. */
 static __always_inline int forward(struct __sk_buff *skb, struct way *w, __u32 index, __u32 len)
 {
@@ -155,6 +176,7 @@ static __always_inline int forward(struct __sk_buff *skb, struct way *w, __u32 i
 		return pass(w, index, len, REASON_REFUSED);
 	}
 	count(REASON_REDIRECTED);
+	count_traffic(w, index, len);
 	return SK_PASS;
 }
 

@@ -7,6 +7,7 @@
 
 #include "flow.h"
 #include "table.h"
+#include "traffic.h"
 
 /* Who made these maps. */
 const volatile struct identity table_identity SEC(".rodata.identity") = {
@@ -73,16 +74,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct route_stats);
 } route_stats SEC(".maps");
-
-/* route_traffic is by the route's id. A program makes the entry that it misses: an
- * array for all routes would take 32 bytes for each of them on each processor. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __u32);
-	__type(value, struct route_traffic);
-} route_traffic SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

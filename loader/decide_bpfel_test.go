@@ -63,7 +63,8 @@ type decideWay struct {
 	Route      uint32
 	Ring       uint32
 	Credit     uint32
-	Spare      [8]uint32
+	Traffic    uint32
+	Spare      [7]uint32
 }
 
 // Names of all BPF objects in the ELF.

@@ -107,7 +107,14 @@ func load(opts Options) (*Datapath, error) {
 	}
 	size(spec, opts)
 	d := &Datapath{opts: opts}
-	coll, err := ebpf.NewCollection(spec)
+	counted, err := trafficOf(spec, opts)
+	if err != nil {
+		return nil, err
+	}
+	if counted != nil {
+		defer counted.Close()
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, counting(counted))
 	if err != nil {
 		return nil, fmt.Errorf("load the program: %w", err)
 	}

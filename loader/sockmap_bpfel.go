@@ -79,6 +79,12 @@ const (
 	sockmapReasonREASONS           sockmapReason = 17
 )
 
+type sockmapRouteTraffic struct {
+	_      structs.HostLayout
+	Pieces [2]uint64
+	Bytes  [2]uint64
+}
+
 type sockmapRule uint32
 
 const (
@@ -102,7 +108,8 @@ type sockmapWay struct {
 	Route      uint32
 	Ring       uint32
 	Credit     uint32
-	Spare      [8]uint32
+	Traffic    uint32
+	Spare      [7]uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -113,6 +120,7 @@ const (
 	sockmapMapCounters       = "counters"
 	sockmapMapPolicies       = "policies"
 	sockmapMapRings          = "rings"
+	sockmapMapRouteTraffic   = "route_traffic"
 	sockmapMapSockets        = "sockets"
 	sockmapMapWays           = "ways"
 	sockmapProgSluiceVerdict = "sluice_verdict"
@@ -170,12 +178,13 @@ type sockmapProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type sockmapMapSpecs struct {
-	Cookies  *ebpf.MapSpec `ebpf:"cookies"`
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Policies *ebpf.MapSpec `ebpf:"policies"`
-	Rings    *ebpf.MapSpec `ebpf:"rings"`
-	Sockets  *ebpf.MapSpec `ebpf:"sockets"`
-	Ways     *ebpf.MapSpec `ebpf:"ways"`
+	Cookies      *ebpf.MapSpec `ebpf:"cookies"`
+	Counters     *ebpf.MapSpec `ebpf:"counters"`
+	Policies     *ebpf.MapSpec `ebpf:"policies"`
+	Rings        *ebpf.MapSpec `ebpf:"rings"`
+	RouteTraffic *ebpf.MapSpec `ebpf:"route_traffic"`
+	Sockets      *ebpf.MapSpec `ebpf:"sockets"`
+	Ways         *ebpf.MapSpec `ebpf:"ways"`
 }
 
 // sockmapVariableSpecs contains global variables before they are loaded into the kernel.
@@ -207,12 +216,13 @@ func (o *sockmapObjects) Close() error {
 //
 // It can be passed to loadSockmapObjects or ebpf.CollectionSpec.LoadAndAssign.
 type sockmapMaps struct {
-	Cookies  *ebpf.Map `ebpf:"cookies"`
-	Counters *ebpf.Map `ebpf:"counters"`
-	Policies *ebpf.Map `ebpf:"policies"`
-	Rings    *ebpf.Map `ebpf:"rings"`
-	Sockets  *ebpf.Map `ebpf:"sockets"`
-	Ways     *ebpf.Map `ebpf:"ways"`
+	Cookies      *ebpf.Map `ebpf:"cookies"`
+	Counters     *ebpf.Map `ebpf:"counters"`
+	Policies     *ebpf.Map `ebpf:"policies"`
+	Rings        *ebpf.Map `ebpf:"rings"`
+	RouteTraffic *ebpf.Map `ebpf:"route_traffic"`
+	Sockets      *ebpf.Map `ebpf:"sockets"`
+	Ways         *ebpf.Map `ebpf:"ways"`
 }
 
 func (m *sockmapMaps) Close() error {
@@ -221,6 +231,7 @@ func (m *sockmapMaps) Close() error {
 		m.Counters,
 		m.Policies,
 		m.Rings,
+		m.RouteTraffic,
 		m.Sockets,
 		m.Ways,
 	)

@@ -1,8 +1,10 @@
 package tests
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -102,4 +104,78 @@ func sluice(t *testing.T, status int, args ...string) string {
 		t.Errorf("sluice %s: %v, want status %d\n%s", strings.Join(slices.Clone(args), " "), err, status, out)
 	}
 	return string(out)
+}
+
+// TestKernelCountsRoutes: what programs move of a route is counted in its maps, and to
+// be seen when the gateway is gone.
+func TestKernelCountsRoutes(t *testing.T) {
+	s := newSite(t, path{name: "sockmap"}, oneHop, "-instance", "counts")
+	g := s.gateways[0]
+	const exchanges, request, answer = 100, 100, 300
+	f := s.open(t)
+	for range exchanges {
+		harness.Must(t, pass(f.client, f.server, request))
+		harness.Must(t, pass(f.server, f.client, answer))
+	}
+	f.client.Close()
+	f.server.Close()
+
+	type row struct {
+		Flows          uint64
+		Active         int64
+		Sent, Received uint64
+		KernelSent     uint64 `json:"kernel_sent"`
+		KernelReceived uint64 `json:"kernel_received"`
+	}
+	read := func() (r row) {
+		var rows []row
+		harness.Must(t, json.Unmarshal([]byte(sluice(t, 0, "routes", "-instance", "counts", "-format=json")), &rows))
+		if len(rows) == 1 {
+			r = rows[0]
+		}
+		return r
+	}
+	var got row
+	harness.Eventually(t, "the flow's end", func() bool {
+		got = read()
+		return got.Flows == 1 && got.Active == 0
+	}, func() any { return got })
+	// It is a program's choice to leave bytes to userspace.
+	if got.KernelSent < (exchanges-10)*request || got.KernelSent > got.Sent || got.Sent != exchanges*request+uint64(len(s.hello)) {
+		t.Errorf("programs sent %d bytes of %d", got.KernelSent, got.Sent)
+	}
+	if got.KernelReceived < (exchanges-10)*answer || got.KernelReceived > got.Received || got.Received != exchanges*answer {
+		t.Errorf("programs brought back %d bytes of %d", got.KernelReceived, got.Received)
+	}
+	for direction, want := range map[string]uint64{"sent": got.KernelSent, "received": got.KernelReceived} {
+		series := fmt.Sprintf("sluice_route_kernel_bytes_total{direction=%q,route=%q}", direction, serverName)
+		if m := g.Metric(series); m != float64(want) {
+			t.Errorf("%s is %v, want %v", series, m, want)
+		}
+	}
+	g.Kill()
+	if left := read(); left != got {
+		t.Errorf("a killed gateway has left %+v, and had %+v", left, got)
+	}
+	if out := sluice(t, 0, "maps", "-instance", "counts", "route_traffic"); !strings.Contains(out, fmt.Sprint(got.KernelSent)) {
+		t.Errorf("the map:\n%s", out)
+	}
+	// The next one's programs go on counting in it.
+	g.Restart()
+	f = s.open(t)
+	harness.Must(t, pass(f.server, f.client, answer))
+	harness.Must(t, pass(f.client, f.server, request))
+	harness.Eventually(t, "more", func() bool { return read().KernelReceived == got.KernelReceived+answer }, func() any { return read() })
+	g.Kill()
+	sluice(t, 0, "unload", "-instance", "counts")
+}
+
+// pass sends some bytes and waits for them at the other end.
+func pass(from, to io.ReadWriter, n int) error {
+	b := bytes.Repeat([]byte{1}, n)
+	if _, err := from.Write(b); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(to, b)
+	return err
 }

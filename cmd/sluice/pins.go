@@ -152,8 +152,8 @@ func (p *pins) account(name string) flow.Account {
 	if h == nil {
 		return nil
 	}
-	_, stats := h.mirror.Enter(name)
-	return account{stats}
+	id, stats := h.mirror.Enter(name)
+	return account{id, stats}
 }
 
 // eachRoute tells what routes have done.
@@ -166,10 +166,14 @@ func (p *pins) eachRoute(each func(*metrics.Route)) {
 	if t == nil {
 		return
 	}
+	moved, err := h.mirror.Traffic()
+	if err != nil {
+		p.log.Error("no metrics of what the kernel moved", "error", err)
+	}
 	for r := range t.Routes() {
-		if c, ok := h.mirror.Counts(r.Name); ok {
+		if id, c, ok := h.mirror.Counts(r.Name); ok {
 			each(&metrics.Route{
-				Name: r.Name, Active: c.Active, Flows: c.Flows, Sent: c.Sent, Received: c.Received,
+				Name: r.Name, Active: c.Active, Flows: c.Flows, Sent: c.Sent, Received: c.Received, Kernel: moved[id].Bytes,
 				ConnectFailures: c.ConnectFailures, Refused: c.Refused(),
 			})
 		}
@@ -232,7 +236,12 @@ func (p *pins) close() {
 }
 
 // account has a route's counters in shared memory count as package flow wants.
-type account struct{ stats *mirror.Stats }
+type account struct {
+	id    uint32
+	stats *mirror.Stats
+}
+
+func (a account) RouteID() uint32 { return a.id }
 
 func (a account) ConnectFailed() { a.stats.ConnectFailures.Add(1) }
 

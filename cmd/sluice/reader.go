@@ -88,7 +88,7 @@ func (r *mapReader) sample(view *mirror.View) (explain.Sample, error) {
 			c.Active = 0
 		}
 		s.Routes[name] = explain.Counters{
-			Active: c.Active, Flows: c.Flows, Sent: c.Sent, Received: c.Received,
+			Active: c.Active, Flows: c.Flows, Sent: c.Sent, Received: c.Received, Kernel: state.Traffic.Bytes,
 			ConnectFailures: c.ConnectFailures, Refused: c.Refused(),
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/consul/api"
+
 	"sluice/scripts/consul"
 	"sluice/scripts/consul/consultest"
 	"sluice/userspace/client"
@@ -109,7 +111,7 @@ func TestRights(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			replicated(t, there, token)
+			replicated(t, here, there, token)
 			r := ask(t, client.Settings{HTTPAddr: here.HTTP(), Token: token}, nil)
 			for _, l := range r.Lines {
 				if want := test.worse[l.Name]; l.Level != want {
@@ -179,19 +181,38 @@ func TestRights(t *testing.T) {
 }
 
 // replicated waits until a datacenter knows the token of another one.
-func replicated(t *testing.T, a *consul.Agent, token string) {
+func replicated(t *testing.T, from, to *consul.Agent, token string) {
 	t.Helper()
-	set := client.Settings{HTTPAddr: a.HTTP(), Token: token}
-	agent, err := set.Agent()
+	self := func(a *consul.Agent) (*api.ACLToken, error) {
+		set := client.Settings{HTTPAddr: a.HTTP(), Token: token}
+		agent, err := set.Agent()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _, err := agent.API().ACL().TokenReadSelf(query(t.Context()))
+		return got, err
+	}
+	made, err := self(from)
 	if err != nil {
 		t.Fatal(err)
 	}
+	copied := func() (err error) {
+		// A token may be copied before its policies, and then has no rights.
+		for _, p := range made.Policies {
+			_, _, e := to.Client().ACL().PolicyRead(p.ID, query(t.Context()))
+			err = errors.Join(err, e)
+		}
+		if err == nil {
+			_, err = self(to)
+		}
+		return err
+	}
 	for deadline := time.Now().Add(checkTime); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if _, _, err = agent.API().ACL().TokenReadSelf(query(t.Context())); err == nil {
+		if err = copied(); err == nil {
 			return
 		}
 	}
-	t.Fatalf("%s does not know the token: %v", a.Datacenter, err)
+	t.Fatalf("%s does not know the token: %v", to.Datacenter, err)
 }
 
 // healthy waits until the check of a datacenter's gateway passes, to those who ask its

@@ -54,10 +54,11 @@ type Sample struct {
 
 // Counters are what one route has done since it is counted.
 type Counters struct {
-	Active          int64  // flows now
-	Flows           uint64 // begun
-	Sent, Received  uint64 // bytes to upstreams, and from them
-	ConnectFailures uint64 // attempts that failed
+	Active          int64     // flows now
+	Flows           uint64    // begun
+	Sent, Received  uint64    // bytes to upstreams, and from them
+	Kernel          [2]uint64 // of those, what the kernel's programs moved
+	ConnectFailures uint64    // attempts that failed
 	Refused         map[flow.End]uint64
 }
 

@@ -23,6 +23,8 @@ type Row struct {
 	Flows           uint64            `json:"flows"`              // since they are counted
 	Sent            uint64            `json:"sent"`               // bytes to upstreams
 	Received        uint64            `json:"received"`           // and from them
+	KernelSent      uint64            `json:"kernel_sent"`        // of those, what the kernel's programs moved
+	KernelReceived  uint64            `json:"kernel_received"`
 	ConnectFailures uint64            `json:"connect_failures"`
 	Refused         map[string]uint64 `json:"refused,omitempty"` // flows, by reason
 	Refuse          string            `json:"refuse,omitempty"`  // why the route refuses all flows
@@ -104,7 +106,8 @@ func (f *Facts) row(r *route.Route, c *Counters) Row {
 	row := Row{
 		Name: r.Name, Cluster: r.Cluster, Refuse: r.Refuse,
 		Path: cmp.Or(over.Path, r.Path, f.Settings.Path, pathAuto), Override: over != route.Options{},
-		Active: c.Active, Flows: c.Flows, Sent: c.Sent, Received: c.Received, ConnectFailures: c.ConnectFailures,
+		Active: c.Active, Flows: c.Flows, Sent: c.Sent, Received: c.Received,
+		KernelSent: c.Kernel[0], KernelReceived: c.Kernel[1], ConnectFailures: c.ConnectFailures,
 	}
 	for end, n := range c.Refused {
 		if n == 0 {

@@ -26,6 +26,7 @@ type Flow struct {
 	ALPN     string // the first protocol offered
 	Version  uint16 // highest TLS version offered
 	Route    *route.Route
+	RouteID  uint32        // Account's
 	Options  route.Options // that hold for the flow: an operator's, or else the route's
 	Cluster  *route.Cluster
 	Endpoint *route.Endpoint

@@ -15,10 +15,13 @@ type booking struct {
 	sent, received uint64
 }
 
-// open begins to count for the route.
-func (b *booking) open(accounts func(route string) flow.Account, route string) {
-	if accounts != nil {
-		b.account = accounts(route)
+// open begins to count for the flow's route.
+func (b *booking) open(accounts func(route string) flow.Account, f *flow.Flow) {
+	if accounts == nil {
+		return
+	}
+	if b.account = accounts(f.Route.Name); b.account != nil {
+		f.RouteID = b.account.RouteID()
 	}
 }
 

@@ -124,7 +124,7 @@ func (c *conn) lookUp(name []byte) {
 		return
 	}
 	f.Route, f.Cluster = r, cluster
-	c.booking.open(parts.Accounts, r.Name)
+	c.booking.open(parts.Accounts, f)
 	if f.SNI = r.Name; r.Name != string(name) {
 		f.SNI = string(name)
 	}

@@ -16,6 +16,7 @@ type Route struct {
 	Active          int64
 	Flows           uint64
 	Sent, Received  uint64
+	Kernel          [2]uint64 // bytes sent and received that the kernel's programs moved
 	ConnectFailures uint64
 	Refused         map[flow.End]uint64
 }
@@ -26,6 +27,8 @@ func (r *Route) add(o *Route) {
 	r.Flows += o.Flows
 	r.Sent += o.Sent
 	r.Received += o.Received
+	r.Kernel[0] += o.Kernel[0]
+	r.Kernel[1] += o.Kernel[1]
 	r.ConnectFailures += o.ConnectFailures
 	for end, n := range o.Refused {
 		if r.Refused == nil {
@@ -44,7 +47,7 @@ type routeCollector struct {
 	read func(each func(*Route))
 	most int
 
-	flows, active, bytes, refusals, failures *prometheus.Desc
+	flows, active, bytes, kernel, refusals, failures *prometheus.Desc
 
 	mu   sync.Mutex
 	kept map[string]bool // routes with series of their own
@@ -62,6 +65,7 @@ func newRouteCollector(read func(each func(*Route)), most int) *routeCollector {
 		flows:    desc("flows_total", "Flows of the route begun, refused ones included. Routes beyond those with series of their own are "+others+"."),
 		active:   desc("flows_active", "Flows of the route now."),
 		bytes:    desc("bytes_total", "Bytes passed on for the route, sent to upstreams or received from them.", "direction"),
+		kernel:   desc("kernel_bytes_total", "Of the bytes of the route, those that programs in the kernel moved.", "direction"),
 		refusals: desc("refusals_total", "Flows of the route refused, by reason.", "reason"),
 		failures: desc("connect_failures_total", "Connects to endpoints of the route that failed."),
 	}
@@ -69,7 +73,7 @@ func newRouteCollector(read func(each func(*Route)), most int) *routeCollector {
 
 // Describe is prometheus.Collector's.
 func (c *routeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.flows, c.active, c.bytes, c.refusals, c.failures} {
+	for _, d := range []*prometheus.Desc{c.flows, c.active, c.bytes, c.kernel, c.refusals, c.failures} {
 		ch <- d
 	}
 }
@@ -125,6 +129,8 @@ func (c *routeCollector) tell(ch chan<- prometheus.Metric, r *Route) {
 	ch <- prometheus.MustNewConstMetric(c.active, prometheus.GaugeValue, float64(r.Active), r.Name)
 	counter(c.bytes, r.Sent, "sent")
 	counter(c.bytes, r.Received, "received")
+	counter(c.kernel, r.Kernel[0], "sent")
+	counter(c.kernel, r.Kernel[1], "received")
 	counter(c.failures, r.ConnectFailures)
 	// These two are of the endpoints: there from the start, for an alert on a rate.
 	for _, end := range []flow.End{flow.NoEndpoint, flow.ConnectFailed} {

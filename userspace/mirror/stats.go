@@ -1,6 +1,10 @@
 package mirror
 
-import "sluice/userspace/flow"
+import (
+	"fmt"
+
+	"sluice/userspace/flow"
+)
 
 // ends is TABLE_ENDS.
 const ends = 16
@@ -102,13 +106,25 @@ func (m *Mirror) Enter(name string) (id uint32, s *Stats) {
 	return 0, s
 }
 
-// Counts are those of a route, and false when it has none.
-func (m *Mirror) Counts(name string) (Counts, bool) {
+// Counts are a route's id and what is counted of it, and false when it has none.
+func (m *Mirror) Counts(name string) (uint32, Counts, bool) {
 	e := m.entry(name)
 	if e == nil {
-		return Counts{}, false
+		return 0, Counts{}, false
 	}
-	return m.store.Stats[e.id].counts(), true
+	return e.id, m.store.Stats[e.id].counts(), true
+}
+
+// Traffic is what the kernel's programs have moved, by id of the route. Routes of which
+// they have moved nothing are left out.
+func (m *Mirror) Traffic() (map[uint32]TrafficRecord, error) { return m.store.traffic() }
+
+func (s *Store) traffic() (map[uint32]TrafficRecord, error) {
+	all := map[uint32]TrafficRecord{}
+	if err := s.Traffic.All(func(id uint32, sum *TrafficRecord) { all[id] = *sum }); err != nil {
+		return nil, fmt.Errorf("read the map of route_traffic: %w", err)
+	}
+	return all, nil
 }
 
 // EndNames are those of enum table_end, in its order.

@@ -79,10 +79,9 @@ func (c *contents) view(s *Store) (*View, error) {
 	if v.Meta.State == Empty {
 		v.Table = nil
 	}
-	traffic := map[uint32]TrafficRecord{}
-	err = s.Traffic.All(func(id uint32, sum *TrafficRecord) { traffic[id] = *sum })
+	traffic, err := s.traffic()
 	if err != nil {
-		return nil, fmt.Errorf("read the map of route_traffic: %w", err)
+		return nil, err
 	}
 	if err := c.refresh(s); err != nil {
 		return nil, err

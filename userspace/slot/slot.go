@@ -28,7 +28,8 @@ type Way struct {
 	Route   atomic.Uint32 // index of the policy
 	Ring    atomic.Uint32 // index of the ring buffer for events
 	Credit  atomic.Uint32 // the most that a policy can grant, bytes
-	_       [8]uint32
+	Traffic atomic.Uint32 // id of the route whose traffic it is; 0: it is not counted
+	_       [7]uint32
 }
 
 // Clear makes the way nobody's, for the next flow. The kernel must not be able
@@ -46,6 +47,7 @@ func (w *Way) Clear() {
 	w.Route.Store(0)
 	w.Ring.Store(0)
 	w.Credit.Store(0)
+	w.Traffic.Store(0)
 }
 
 // What userspace allows on a way.

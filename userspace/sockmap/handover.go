@@ -80,6 +80,7 @@ func (c *carriage) fill() (slot.Policy, reason, bool) {
 		w.slot.Route.Store(c.route)
 		w.slot.Ring.Store(c.path.worker)
 		w.slot.Credit.Store(policy.Credit)
+		w.slot.Traffic.Store(c.flow.RouteID)
 		w.slot.Mode.Store(slot.Redirect)
 		if err := e.kernel.Bind(c.legs[i].cookie, 2*c.pair+uint32(i)); err != nil {
 			return policy, whyRefused(err), false
