@@ -86,7 +86,7 @@ func (c *flowsCommand) Run(args []string) int {
 	defer client.Close()
 	return set.out.show(c.env, "flows", func(ctx context.Context) (view, error) {
 		flows, err := client.Flows(ctx, set.which, set.order)
-		return flowsView(flows), err
+		return flowsView(flows), set.reach.missed(c.env, err)
 	})
 }
 

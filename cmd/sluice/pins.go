@@ -183,7 +183,10 @@ func (p *pins) maps() []metrics.Map {
 		return nil
 	}
 	_, meta := h.mirror.Table()
-	limits := h.mirror.Limits()
+	return tableFill(meta, h.mirror.Limits())
+}
+
+func tableFill(meta mirror.Meta, limits mirror.Limits) []metrics.Map {
 	return []metrics.Map{
 		{Name: "routes", Used: meta.Routes, Max: limits.Routes},
 		{Name: "clusters", Used: meta.Clusters, Max: limits.Clusters},

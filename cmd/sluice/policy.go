@@ -9,9 +9,7 @@ import (
 	"io"
 	"slices"
 
-	"sluice/loader"
 	"sluice/userspace/admin"
-	"sluice/userspace/config"
 	"sluice/userspace/mirror"
 	"sluice/userspace/route"
 )
@@ -21,7 +19,6 @@ type policyCommand struct{ env environment }
 // policySettings are the flags of the verb.
 type policySettings struct {
 	reach  reach
-	dir    string
 	out    output
 	policy admin.Policy
 	credit sizeValue
@@ -31,8 +28,8 @@ type policySettings struct {
 func (s *policySettings) flags() *flag.FlagSet {
 	fs := flag.NewFlagSet("policy", flag.ContinueOnError)
 	s.reach.register(fs)
+	s.reach.registerPins(fs)
 	s.out.register(fs)
-	fs.StringVar(&s.dir, "bpf-dir", loader.DefaultRoot, "The `directory` below which the gateway pins, to list policies from.")
 	fs.StringVar(&s.policy.Path, "path", "", "Carry the route's flows by this `path`: auto, splice or sockmap.")
 	fs.Var(&s.credit, "credit", "Let the kernel have this `size` of a flow's bytes on their way to a receiver.")
 	fs.IntVar(&s.policy.MaxFlows, "limit", 0, "Serve at most this `number` of the route's flows at a time.")
@@ -64,10 +61,7 @@ func (c *policyCommand) Run(args []string) int {
 	if status, ok := parseFlags(fs, args, c.env, 1); !ok {
 		return status
 	}
-	err := config.Fill(fs, c.env.lookupEnv, "")
-	if err == nil {
-		err = set.out.check()
-	}
+	err := set.out.check()
 	if err == nil {
 		err = set.choose(fs.Arg(0))
 	}
@@ -76,12 +70,16 @@ func (c *policyCommand) Run(args []string) int {
 		return exitUsage
 	}
 	if set.policy.Route == "" {
-		return set.out.show(c.env, "policy", func(context.Context) (view, error) { return set.list() })
+		from, note := set.reach.pins(c.env), silence{env: c.env, verb: "policy"}
+		return set.out.show(c.env, "policy", func(context.Context) (view, error) {
+			v, err := policies(from, &note)
+			return v, set.reach.missed(c.env, err)
+		})
 	}
 	client := set.reach.client(c.env)
 	defer client.Close()
 	if err := client.SetPolicy(context.Background(), set.policy); err != nil {
-		return fail(c.env, "policy", err)
+		return fail(c.env, "policy", set.reach.missed(c.env, err))
 	}
 	return exitOK
 }
@@ -99,14 +97,14 @@ func (s *policySettings) choose(name string) error {
 	return nil
 }
 
-// list reads the policies from the maps, so that no gateway need be running.
-func (s *policySettings) list() (view, error) {
-	instance := cmp.Or(s.reach.instance, "default")
-	table, err := openTable(s.dir, instance)
+// policies reads them from the maps, so that no gateway need be running.
+func policies(from pinned, note *silence) (view, error) {
+	table, err := openTable(from)
 	if err != nil {
 		return nil, err
 	}
 	defer table.Close()
+	note.of(table)
 	read, err := mirror.Read(table.Store())
 	if err != nil {
 		return nil, err

@@ -22,6 +22,8 @@ type Facts struct {
 type Meta struct {
 	Version   uint64
 	Source    string        // "catalog", "xds", or a file's name
+	Index     string        // what the source calls the state that the table is of; may be empty
+	Silent    string        // why the gateway itself could not be asked; then all below is not known
 	Age       time.Duration // since it last changed
 	Connected bool          // the source can be asked
 	Away      time.Duration // since when it cannot be, if known

@@ -64,6 +64,16 @@ func (r *MetaRecord) setAbout(a About) {
 	}
 }
 
+// ReadMeta returns what is known of the table in the maps, without reading that. It is the
+// zero Meta when nothing is.
+func ReadMeta(s *Store) (Meta, error) {
+	rec, ok, err := readMeta(s)
+	if err != nil || !ok {
+		return Meta{}, err
+	}
+	return rec.meta(), nil
+}
+
 // readMeta reads what is known of the table, and false when nothing is, or it is
 // damaged.
 func readMeta(s *Store) (rec MetaRecord, ok bool, err error) {
