@@ -115,7 +115,7 @@ func (c *control) table() *admin.Table {
 		return nil
 	}
 	routes, clusters := t.Len()
-	s := &admin.Table{Version: t.Version(), Source: t.Source(), Age: store.Age().Seconds(), Routes: routes, Clusters: clusters}
+	s := &admin.Table{Version: t.Version(), Source: t.Source(), Index: t.Index(), Age: store.Age().Seconds(), Routes: routes, Clusters: clusters}
 	s.Connected, s.Since, s.Kept = c.agent.sourceStatus()
 	return s
 }

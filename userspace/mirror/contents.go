@@ -186,6 +186,7 @@ func (c *contents) text(id uint32) (string, error) {
 // damage has a line for each.
 func (c *contents) table() (t *route.Table, damage []string, err error) {
 	b := route.NewBuilder(nil, cmp.Or(text(c.meta.Source[:]), "maps"))
+	b.At(text(c.meta.Index[:]))
 	names := make(map[string]struct{}, len(c.clusters))
 	for id, s := range c.clusters {
 		err := c.putCluster(b, s)
