@@ -93,6 +93,11 @@ func (c *control) Status(ctx context.Context) (*admin.Status, error) {
 	if err := a.unready(); err != nil {
 		s.State = err.Error()
 	}
+	s.Settings = admin.Settings{
+		MaxFlows: a.set.limits.MaxFlows, MaxPerRoute: a.set.limits.MaxPerRoute,
+		ConnectTimeout: a.set.gateway.ConnectTimeout.Seconds(), ConnectAttempts: a.set.gateway.ConnectAttempts,
+		MaxTableAge: a.set.maxTableAge.Seconds(), Path: a.path(),
+	}
 	if s.Kernel, err = loader.Release(); err != nil {
 		s.Kernel = "unknown"
 	}

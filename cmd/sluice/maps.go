@@ -137,13 +137,13 @@ func (s *mapsSettings) decode(name string, e loader.Entry) (mirror.Dumped, error
 type mapsView []loader.MapInfo
 
 func (v mapsView) table(w io.Writer) {
-	fmt.Fprintln(w, "NAME\tTYPE\tENTRIES\tMAX\tKEY\tVALUE\tMEMORY\tPIN\t")
+	fmt.Fprintln(w, "NAME\tTYPE\tENTRIES\tMAX\tKEY\tVALUE\tMEMORY\tPIN")
 	for _, m := range v {
 		entries := fmt.Sprint(m.Entries)
 		if m.Entries < 0 {
 			entries = "-"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t\n", m.Name, m.Type, entries, m.Max, m.KeySize, m.ValueSize,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", m.Name, m.Type, entries, m.Max, m.KeySize, m.ValueSize,
 			quantity(float64(m.Bytes)), filepath.Clean(m.Path))
 	}
 }
@@ -152,7 +152,7 @@ func (v mapsView) table(w io.Writer) {
 type entriesView []mirror.Dumped
 
 func (v entriesView) table(w io.Writer) {
-	fmt.Fprintln(w, "KEY\tVALUE\t")
+	fmt.Fprintln(w, "KEY\tVALUE")
 	for _, e := range v {
 		text, isText := e.Value.(string)
 		if !isText {
@@ -164,6 +164,6 @@ func (v entriesView) table(w io.Writer) {
 		if !e.Sound {
 			text += "  (its checksum does not hold)"
 		}
-		fmt.Fprintf(w, "%s\t%s\t\n", e.Key, text)
+		fmt.Fprintf(w, "%s\t%s\n", e.Key, text)
 	}
 }

@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"sluice/userspace/admin"
+	"sluice/userspace/explain"
 	"sluice/userspace/mirror"
+	"sluice/userspace/registration"
 	"sluice/userspace/route"
 )
 
@@ -79,10 +82,48 @@ func (c *policyCommand) Run(args []string) int {
 	client := set.reach.client(c.env)
 	defer client.Close()
 	if err := client.SetPolicy(context.Background(), set.policy); err != nil {
-		return fail(c.env, "policy", set.reach.missed(c.env, err))
+		return fail(c.env, "policy", set.meant(c.env, err))
 	}
+	what := "cleared"
+	if !set.clear {
+		what = "set, until it is cleared"
+	}
+	fmt.Fprintf(c.env.stdout, "policy of %s: %s\n", set.policy.Route, what)
 	return exitOK
 }
+
+// meant adds to the error of a policy that was not set the routes that the name may have
+// been short for.
+func (s *policySettings) meant(env environment, err error) error {
+	err = s.reach.missed(env, err)
+	table, e := openTable(s.reach.pins(env))
+	if e != nil {
+		return err
+	}
+	defer table.Close()
+	read, e := mirror.Read(table.Store())
+	if e != nil || read.Table == nil || read.Table.Route(s.policy.Route) != nil {
+		return err
+	}
+	is, e := explain.Choose(read.Table, s.policy.Route)
+	if e != nil {
+		return err
+	}
+	var names []string
+	for r := range read.Table.Routes() {
+		if is(r.Name) {
+			names = append(names, r.Name)
+		}
+	}
+	slices.Sort(names)
+	if n := len(names); n == 0 || n > mostMeant {
+		return err
+	}
+	return fmt.Errorf("%w; its whole name is wanted:\n%s", err, strings.Join(names, "\n"))
+}
+
+// mostMeant is how many names help.
+const mostMeant = 8
 
 // choose sees that what is given makes sense together.
 func (s *policySettings) choose(name string) error {
@@ -93,6 +134,12 @@ func (s *policySettings) choose(name string) error {
 		return errors.New("which route? give its NAME")
 	case name != "" && some == s.clear:
 		return errors.New("give some of -path, -credit and -limit, or else -clear")
+	case s.policy.Path != "" && !slices.Contains(registration.Paths, s.policy.Path):
+		return fmt.Errorf("-path=%q: want one of %s", s.policy.Path, strings.Join(registration.Paths, ", "))
+	case s.policy.MaxFlows < 0:
+		return errors.New("-limit must not be negative")
+	case s.credit != 0 && (s.credit < route.MinCredit || s.credit > route.MaxCredit):
+		return errors.New("-credit must be between 64KiB and 65536KiB")
 	}
 	return nil
 }
@@ -123,7 +170,7 @@ func policies(from pinned, note *silence) (view, error) {
 type policyView []admin.Policy
 
 func (v policyView) table(w io.Writer) {
-	fmt.Fprintln(w, "NAME\tPATH\tCREDIT\tLIMIT\t")
+	fmt.Fprintln(w, "NAME\tPATH\tCREDIT\tLIMIT")
 	dash := func(n int) string {
 		if n == 0 {
 			return "-"
@@ -131,6 +178,6 @@ func (v policyView) table(w io.Writer) {
 		return fmt.Sprint(n)
 	}
 	for _, p := range v {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t\n", p.Route, cmp.Or(p.Path, "-"), dash(p.Credit), dash(p.MaxFlows))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", p.Route, cmp.Or(p.Path, "-"), dash(p.Credit), dash(p.MaxFlows))
 	}
 }

@@ -131,7 +131,7 @@ func (r *mapReader) askAgent(ctx context.Context, f *explain.Facts) error {
 	o := status.Settings
 	f.Settings = explain.Settings{
 		MaxAge: seconds(o.MaxTableAge), ConnectTimeout: seconds(o.ConnectTimeout), ConnectAttempts: o.ConnectAttempts,
-		MaxFlows: o.MaxFlows, MaxPerRoute: o.MaxPerRoute, Path: o.Path, Credit: o.Credit, Off: map[string]string{},
+		MaxFlows: o.MaxFlows, MaxPerRoute: o.MaxPerRoute, Path: o.Path, Off: map[string]string{},
 	}
 	for _, p := range status.Paths {
 		if !p.On {
@@ -157,8 +157,11 @@ func left(from pinned, why error) (*admin.Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	if alive, err := table.Alive(); err == nil && !alive {
+	switch alive, err := table.Alive(); {
+	case err == nil && !alive:
 		why = errEnded
+	case err == nil && errors.Is(why, admin.ErrNoAgent):
+		why = fmt.Errorf("%w (a process holds its maps: see its -admin-socket)", why)
 	}
 	m := &view.Meta
 	s := &admin.Status{

@@ -126,6 +126,7 @@ func (c *claim) destroy() error {
 	for _, name := range c.Namespaces {
 		errs = append(errs, removeNamespace(name))
 	}
+	errs = append(errs, c.unmountBPF())
 	if err := errors.Join(errs...); err != nil {
 		return err // the record stays, so that the next sweep tries again
 	}

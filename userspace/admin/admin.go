@@ -108,8 +108,7 @@ type Settings struct {
 	ConnectTimeout  float64 `json:"connect_timeout"`     // of clusters without their own
 	ConnectAttempts int     `json:"connect_attempts"`    // endpoints to try
 	MaxTableAge     float64 `json:"max_table_age"`       // that a source may be away
-	Path            string  `json:"path"`                // of routes that name none
-	Credit          int     `json:"credit,omitempty"`    // bytes, of routes without their own
+	Path            string  `json:"path,omitempty"`      // of routes that name none; "": auto
 }
 
 // Table is the routing table in use.
