@@ -86,7 +86,7 @@ func readAll(s *Store) (*contents, error) {
 // readRoutes runs beside the others, and touches nothing of theirs.
 func (c *contents) readRoutes(s *Store) error {
 	return s.Routes.All(func(k *RouteKey, rec *RouteRecord) {
-		name := k.name()
+		name := k.Route()
 		if keyOf(name) != *k { // a key that this package does not make
 			c.strays.routes = append(c.strays.routes, *k)
 			return
