@@ -30,7 +30,7 @@ const noSocket = "off"
 
 func (s *controlSettings) flags(fs *flag.FlagSet) {
 	fs.StringVar(&s.socket, "admin-socket", "", "Answer the other verbs at a unix socket of this `path`, or off. None: "+admin.SocketOf("INSTANCE")+", as long as that is possible.")
-	fs.StringVar(&s.group, "admin-group", "", "Let the members of this `group` use the admin socket too. None: the group that the gateway runs as.")
+	fs.StringVar(&s.group, "admin-group", "", "Let the members of this `group` use the admin socket and read the maps too. None: the group that the gateway runs as.")
 }
 
 // control is the agent as the admin socket has it.

@@ -9,7 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -80,9 +79,10 @@ func (s *mapsSettings) look(from pinned, name, key string, note *silence) (view,
 	table, err := openTable(from)
 	if name == "" {
 		all, e := loader.Maps(from.dir, from.instance)
-		if errors.Is(e, os.ErrNotExist) || e == nil && len(all) == 0 {
+		if e == nil && len(all) == 0 {
 			e = noTable{from}
 		}
+		e = from.explain(e)
 		if err == nil {
 			note.of(table)
 			table.Close()

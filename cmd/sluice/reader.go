@@ -23,10 +23,18 @@ type mapReader struct {
 // openTable opens the maps of a gateway's table to read them.
 func openTable(from pinned) (*loader.Table, error) {
 	table, err := loader.ViewTable(from.dir, from.instance)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, noTable{from}
+	return table, from.explain(err)
+}
+
+// explain says what an error of opening pins means.
+func (p pinned) explain(err error) error {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return noTable{p}
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("no right to read the maps of gateway %q: they are for root and the group of its -admin-group, and the way to them must be open (chmod o+x the mount point of the BPF file system): %w", p.instance, err)
 	}
-	return table, err
+	return err
 }
 
 // noTable is the error that a gateway has no table in maps.
