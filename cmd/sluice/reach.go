@@ -32,7 +32,13 @@ func (r *reach) registerPins(fs *flag.FlagSet) {
 }
 
 func (r *reach) name(fs *flag.FlagSet) {
-	fs.StringVar(&r.instance, "instance", "", "Take the gateway of this `name`, its -instance. None: $SLUICE_INSTANCE, or else default.")
+	fs.Func("instance", "Take the gateway of this `name`, its -instance. None: $SLUICE_INSTANCE, or else default.", func(name string) error {
+		if name == "" { // of a script's variable that is not set: not meant to be the default
+			return errors.New("it is empty")
+		}
+		r.instance = name
+		return nil
+	})
 }
 
 // pinned is where a gateway has its maps, and where it can be asked.
