@@ -136,6 +136,9 @@ func (r *mapReader) askAgent(ctx context.Context, f *explain.Facts) error {
 			f.Meta.Away = time.Since(t.Since)
 		}
 	}
+	if status.State != "ready" {
+		f.Meta.State = status.State
+	}
 	o := status.Settings
 	f.Settings = explain.Settings{
 		MaxAge: seconds(o.MaxTableAge), ConnectTimeout: seconds(o.ConnectTimeout), ConnectAttempts: o.ConnectAttempts,

@@ -147,6 +147,9 @@ func (x *explainer) source() {
 		Version: m.Version, Source: m.Source, Index: m.Index, Silent: m.Silent, Routes: routes, Clusters: clusters,
 		Age: m.Age.Seconds(), Connected: m.Connected, Away: m.Away.Seconds(), Kept: m.Kept,
 	}
+	if m.State != "" {
+		x.warn("the gateway is %s: it takes no flows now", m.State)
+	}
 	switch {
 	case m.Silent != "":
 		x.warn("the gateway does not answer (%s): this is by its maps, with the table that it wrote %s ago, and as if it were running", m.Silent, brief(m.Age))

@@ -28,6 +28,7 @@ type Meta struct {
 	Connected bool          // the source can be asked
 	Away      time.Duration // since when it cannot be, if known
 	Kept      int           // clusters that stay though the source has lost them
+	State     string        // why the gateway is not ready, such as "draining"; empty: it is
 	// IsKept tells which clusters these are. nil: it is not known.
 	IsKept func(cluster string) bool
 	// Datacenter and TrustDomain are those of Consul here. Empty: the table's names
