@@ -91,7 +91,8 @@ func OpenTable(opts TableOptions) (*Table, error) {
 }
 
 // ViewTable opens the pinned maps of an instance to read them, without a lock. The
-// error is os.ErrNotExist when there are none of this ABI. Who looks again later opens
+// error is os.ErrNotExist when there are none, and another one when there are only some
+// of another ABI. Who looks again later opens
 // them again: a new agent may have replaced them by larger ones.
 func ViewTable(root, name string) (*Table, error) {
 	opts := TableOptions{Root: root, Instance: name}.withDefaults()
@@ -103,12 +104,13 @@ func ViewTable(root, name string) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(found.ours) == 0 {
-		why := "none was written"
-		if len(found.notes) > 0 {
-			why = strings.Join(found.notes, "; ")
-		}
-		return nil, fmt.Errorf("table of instance %s: %w: %s", opts.Instance, os.ErrNotExist, why)
+	switch {
+	case len(found.ours) > 0:
+	case len(found.notes) > 0:
+		return nil, fmt.Errorf("no table of instance %s can be read: %s; use the Sluice that wrote it, start a gateway of this one, which makes its own beside it, or remove the directory if no gateway needs it (rm -r)",
+			opts.Instance, strings.Join(found.notes, "; "))
+	default:
+		return nil, fmt.Errorf("table of instance %s: %w: none was written", opts.Instance, os.ErrNotExist)
 	}
 	t, err := openPins(filepath.Join(dir, found.ours[len(found.ours)-1]), true)
 	if err != nil {

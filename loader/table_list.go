@@ -23,7 +23,9 @@ type MapInfo struct {
 }
 
 // Maps lists all pinned maps of an instance: those of its table, and those of its
-// generations. It only reads. Directories that are not Sluice's are left out.
+// generations. It only reads. Directories that are not Sluice's are left out, and so are
+// those that it has no right to read, unless that is all there is: a group may read the
+// table's alone.
 func Maps(root, name string) ([]MapInfo, error) {
 	opts := TableOptions{Root: root, Instance: name}.withDefaults()
 	if err := checkInstanceName(opts.Instance); err != nil {
@@ -35,11 +37,13 @@ func Maps(root, name string) ([]MapInfo, error) {
 		return nil, err
 	}
 	var all []MapInfo
+	var denied error
 	for _, dir := range dirs {
 		dir = filepath.Join(parent, dir)
 		id, err := readIdentity(dir)
 		if errors.Is(err, os.ErrPermission) {
-			return nil, err
+			denied = err
+			continue
 		}
 		if err != nil || id.Magic != magic && id.Magic != tableMagic {
 			continue
@@ -57,6 +61,9 @@ func Maps(root, name string) ([]MapInfo, error) {
 				all = append(all, info)
 			}
 		}
+	}
+	if len(all) == 0 {
+		return nil, denied
 	}
 	return all, nil
 }

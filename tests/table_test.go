@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -94,14 +93,16 @@ func (s *site) wantRefused(t *testing.T, what string) {
 	c.Close()
 }
 
-// sluice runs a verb that must end with a status, and returns what it prints.
+// sluice runs a verb that must end with a status, and returns what it prints on stdout.
 func sluice(t *testing.T, status int, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), harness.Binary(t), args...)
 	cmd.Env = append(os.Environ(), "SLUICE_BPF_DIR="+harness.BPF(t), "GORACE=atexit_sleep_ms=0")
-	out, err := cmd.CombinedOutput()
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
 	if cmd.ProcessState.ExitCode() != status {
-		t.Errorf("sluice %s: %v, want status %d\n%s", strings.Join(slices.Clone(args), " "), err, status, out)
+		t.Errorf("sluice %s: %v, want status %d\n%s%s", strings.Join(args, " "), err, status, out, errs.String())
 	}
 	return string(out)
 }

@@ -82,6 +82,7 @@ func newAgent(set *settings, env environment) (*agent, error) {
 		Maps:          a.maps,
 		AccessDropped: a.accessDropped,
 		Unready:       a.unready,
+		Draining:      a.draining,
 	})
 	if err := a.openSource(); err != nil {
 		a.pins.close()
@@ -151,7 +152,7 @@ func (a *agent) run(ctx context.Context, signals <-chan os.Signal) error {
 func (a *agent) serve(ctx context.Context, sourceErr <-chan error, signals <-chan os.Signal) error {
 	// Busy event loops keep their places in Go's scheduler while they wait: all else,
 	// the garbage collector too, has one more.
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), a.set.gateway.Workers+1))
+	runtime.GOMAXPROCS(max(processors, a.set.gateway.Workers+1))
 	g, err := a.listen()
 	if err != nil {
 		return err
@@ -258,7 +259,7 @@ func (a *agent) listen() (*gateway.Gateway, error) {
 		said = a.mesh.options()
 		a.mesh.keepalive(&cfg.Socket)
 	}
-	cfg.Path = cmp.Or(a.set.path, said.Path, "auto")
+	cfg.Path = cmp.Or(a.path(), "auto")
 	paths := openDatapath(a.set, wantsKernel(cfg.Path, said.RoutePaths, a.store.Load()), a.log)
 	a.paths.Store(paths)
 	a.pins.eachPolicy(func(name string, o route.Options) {
@@ -272,6 +273,7 @@ func (a *agent) listen() (*gateway.Gateway, error) {
 		Observer: observer{a.metrics, a.access},
 		Paths:    paths.paths,
 		Accounts: a.pins.account,
+		Outdated: a.outdated,
 		Overrides: func(name string) route.Options {
 			return a.pins.policy(name).Or(route.Options{Path: said.PathOf(name)})
 		},
@@ -282,6 +284,14 @@ func (a *agent) listen() (*gateway.Gateway, error) {
 	}
 	a.gateway.Store(g)
 	return g, nil
+}
+
+// path is the one of flows whose route has none, and empty when nobody has set one.
+func (a *agent) path() string {
+	if a.mesh == nil {
+		return a.set.path
+	}
+	return cmp.Or(a.set.path, a.mesh.options().Path)
 }
 
 // listeners are the addresses to listen on.
@@ -370,6 +380,21 @@ func (a *agent) unready() error {
 		return *err
 	}
 	return nil
+}
+
+func (a *agent) draining() bool { return a.state.Load() == &errDraining }
+
+// outdated is why the table does not count any more, by -max-table-age.
+func (a *agent) outdated() string {
+	most := a.set.maxTableAge
+	if most == 0 {
+		return ""
+	}
+	connected, since, _ := a.sourceStatus()
+	if connected || since.IsZero() || time.Since(since) <= most {
+		return ""
+	}
+	return fmt.Sprintf("the table's source has been away for more than %s (-max-table-age)", most)
 }
 
 func (a *agent) active() int {

@@ -1,39 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"flag"
 	"fmt"
 	"time"
-
-	"sluice/userspace/admin"
-	"sluice/userspace/config"
 )
-
-// reach is how a verb finds the running gateway that it asks.
-type reach struct{ instance, socket string }
-
-func (r *reach) register(fs *flag.FlagSet) {
-	fs.StringVar(&r.instance, "instance", "", "Ask the gateway of this `name`. None: $SLUICE_INSTANCE, or else default.")
-	fs.StringVar(&r.socket, "socket", "", "Ask at this `path`, the gateway's -admin-socket. None: $SLUICE_ADMIN_SOCKET, or else "+admin.SocketOf("INSTANCE")+".")
-}
-
-func (r *reach) client(env environment) *admin.Client { return admin.NewClient(r.path(env)) }
-
-// path is the socket of the gateway that was named on the command line, or else in the
-// environment.
-func (r *reach) path(env environment) string {
-	variable := func(flag string) string {
-		value, _ := env.lookupEnv(config.EnvName(flag))
-		return value
-	}
-	socket := r.socket
-	if socket == "" && r.instance == "" {
-		socket = variable("admin-socket")
-	}
-	return cmp.Or(socket, admin.SocketOf(cmp.Or(r.instance, variable("instance"), "default")))
-}
 
 // quantity is a number of bytes for people, such as 1.5MiB.
 func quantity(n float64) string {

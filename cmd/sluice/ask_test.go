@@ -271,7 +271,7 @@ func TestReach(t *testing.T) {
 	}{
 		{"nothing", reach{}, nil, "/run/sluice/default.sock"},
 		{"instance", reach{instance: "blue"}, map[string]string{"SLUICE_ADMIN_SOCKET": "/x", "SLUICE_INSTANCE": "y"}, "/run/sluice/blue.sock"},
-		{"socket", reach{"blue", "/z"}, map[string]string{"SLUICE_ADMIN_SOCKET": "/x"}, "/z"},
+		{"socket", reach{instance: "blue", socket: "/z"}, map[string]string{"SLUICE_ADMIN_SOCKET": "/x"}, "/z"},
 		{"environment's socket", reach{}, map[string]string{"SLUICE_ADMIN_SOCKET": "/nowhere/x", "SLUICE_INSTANCE": "y"}, "/nowhere/x"},
 		{"environment's instance", reach{}, map[string]string{"SLUICE_INSTANCE": "no-such"}, "/run/sluice/no-such.sock"},
 	} {

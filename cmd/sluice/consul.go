@@ -36,6 +36,9 @@ type mesh struct {
 	service atomic.Pointer[registration.Service] // nil: not known yet
 	standby atomic.Pointer[standing]             // nil: no source yet
 
+	place    string                    // where the table was that an earlier process left
+	restored atomic.Pointer[time.Time] // when the table that is served was written, which an earlier process left
+
 	mu     sync.Mutex // held while a table is published
 	served bool       // one was
 }
@@ -90,7 +93,7 @@ func (m *mesh) Run(ctx context.Context, publish func(*route.Table)) error {
 	close(m.started)
 	m.found(service)
 	if last != nil && meta.Identity != identity(service) {
-		m.log.Error("the table on disk is another gateway's: it does not count", "its", meta.Identity, "ours", identity(service))
+		m.log.Error("the last table, from "+m.place+", is another gateway's: it does not count", "its", meta.Identity, "ours", identity(service))
 		last = nil
 	}
 	from, err := m.choose(ctx, service, last)
@@ -114,10 +117,12 @@ func (m *mesh) publish(t *route.Table, publish func(*route.Table)) {
 // whichever was written last, and nil if there is none.
 func (m *mesh) restore() (*route.Table, snapshot.Meta) {
 	last, meta := m.restoreFile()
+	m.place = "disk"
 	pinned, about := m.pins.last()
 	if pinned == nil || last != nil && meta.Written.After(about.Written) {
 		return last, meta
 	}
+	m.place = "the kernel's maps"
 	return pinned, snapshot.Meta{Source: about.Source, Identity: about.Gateway, Listeners: about.Listeners, Written: about.Written}
 }
 
@@ -138,14 +143,15 @@ func (m *mesh) restoreFile() (*route.Table, snapshot.Meta) {
 	return last, meta
 }
 
-// serveLast publishes the table on disk, unless Consul was quicker.
+// serveLast publishes the last table, unless Consul was quicker.
 func (m *mesh) serveLast(last *route.Table, meta snapshot.Meta, publish func(*route.Table)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.served || !m.plan(meta) {
 		return
 	}
-	m.log.Warn("no table from Consul yet: serving the last one, from disk",
+	m.restored.Store(&meta.Written)
+	m.log.Warn("no table from Consul yet: serving the last one, from "+m.place,
 		"table", last.String(), "from", meta.Source, "age", time.Since(meta.Written).Round(time.Second))
 	publish(last)
 }
@@ -164,7 +170,7 @@ func (m *mesh) plan(meta snapshot.Meta) bool {
 		service = planned
 	}
 	if len(service.Listeners) == 0 {
-		m.log.Warn("there is a table on disk, but no address to listen on: give -listen for starts without Consul")
+		m.log.Warn("there is a last table, but no address to listen on: give -listen for starts without Consul")
 		return false
 	}
 	m.service.CompareAndSwap(nil, &service)

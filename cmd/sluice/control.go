@@ -30,7 +30,7 @@ const noSocket = "off"
 
 func (s *controlSettings) flags(fs *flag.FlagSet) {
 	fs.StringVar(&s.socket, "admin-socket", "", "Answer the other verbs at a unix socket of this `path`, or off. None: "+admin.SocketOf("INSTANCE")+", as long as that is possible.")
-	fs.StringVar(&s.group, "admin-group", "", "Let the members of this `group` use the admin socket too. None: the group that the gateway runs as.")
+	fs.StringVar(&s.group, "admin-group", "", "Let the members of this `group` use the admin socket and read the maps too. None: the group that the gateway runs as.")
 }
 
 // control is the agent as the admin socket has it.
@@ -93,6 +93,11 @@ func (c *control) Status(ctx context.Context) (*admin.Status, error) {
 	if err := a.unready(); err != nil {
 		s.State = err.Error()
 	}
+	s.Settings = admin.Settings{
+		MaxFlows: a.set.limits.MaxFlows, MaxPerRoute: a.set.limits.MaxPerRoute,
+		ConnectTimeout: a.set.gateway.ConnectTimeout.Seconds(), ConnectAttempts: a.set.gateway.ConnectAttempts,
+		MaxTableAge: a.set.maxTableAge.Seconds(), Path: a.path(),
+	}
 	if s.Kernel, err = loader.Release(); err != nil {
 		s.Kernel = "unknown"
 	}
@@ -115,7 +120,7 @@ func (c *control) table() *admin.Table {
 		return nil
 	}
 	routes, clusters := t.Len()
-	s := &admin.Table{Version: t.Version(), Source: t.Source(), Age: store.Age().Seconds(), Routes: routes, Clusters: clusters}
+	s := &admin.Table{Version: t.Version(), Source: t.Source(), Index: t.Index(), Age: store.Age().Seconds(), Routes: routes, Clusters: clusters}
 	s.Connected, s.Since, s.Kept = c.agent.sourceStatus()
 	return s
 }

@@ -59,7 +59,7 @@ func (c *drainCommand) Run(args []string) int {
 	client := set.reach.client(c.env)
 	defer client.Close()
 	if err := client.Drain(ctx, set.deadline); err != nil {
-		return fail(c.env, "drain", err)
+		return fail(c.env, "drain", set.reach.missed(c.env, err))
 	}
 	fmt.Fprintln(c.env.stdout, "the gateway drains")
 	if !set.wait {

@@ -20,13 +20,14 @@ type explainCommand struct {
 
 // explainSettings are the flags of the verb.
 type explainSettings struct {
-	pins pinned
-	out  output
+	reach reach
+	out   output
 }
 
 func (s *explainSettings) flags() *flag.FlagSet {
 	fs := flag.NewFlagSet("explain", flag.ContinueOnError)
-	s.pins.register(fs)
+	s.reach.register(fs)
+	s.reach.registerPins(fs)
 	s.out.register(fs)
 	return fs
 }
@@ -61,9 +62,9 @@ func (c *explainCommand) Run(args []string) int {
 		fail(c.env, "explain", errors.New("which NAME? (see sluice explain -help)"))
 		return exitUsage
 	}
-	reader, err := c.open(set.pins)
+	reader, err := c.open(set.reach.pins(c.env))
 	if err != nil {
-		return fail(c.env, "explain", err)
+		return fail(c.env, "explain", set.reach.missed(c.env, err))
 	}
 	defer reader.Close()
 	refused := false

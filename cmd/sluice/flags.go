@@ -36,9 +36,10 @@ type settings struct {
 	drainDelay time.Duration
 	control    controlSettings
 
-	path        string    // auto, splice or sockmap; empty: not said
-	credit      sizeValue // of the sockmap path, for a flow
-	kernelFlows int       // on the sockmap path at a time
+	path        string        // auto, splice or sockmap; empty: not said
+	maxTableAge time.Duration // that a source may be away
+	credit      sizeValue     // of the sockmap path, for a flow
+	kernelFlows int           // on the sockmap path at a time
 	pinned      mirror.Limits
 
 	metricsRoutes int
@@ -75,13 +76,17 @@ func (s *settings) sourceFlags(fs *flag.FlagSet) {
 	fs.StringVar(&s.routes, "routes", "", "Take routes and clusters from a `file` of HCL or JSON, and not from Consul. It is read again when it changes, and on SIGHUP.")
 	fs.StringVar(&s.source, "source", "auto", "Take Consul's routes from this `source`: xds, catalog, or auto, which is xds when it answers.")
 	fs.StringVar(&s.stateDir, "state-dir", "", "Keep Consul's last table in this `directory`, for a start while Consul is away. None: systemd's $STATE_DIRECTORY, if it is set.")
+	fs.DurationVar(&s.maxTableAge, "max-table-age", 0, "Refuse all flows once Consul has not been heard for this `duration`, rather than go by a table that may be as old as that. 0: never.")
 	fs.TextVar(&s.dnsServer, "dns-server", netip.AddrPort{}, "Resolve the host names of endpoints with the server at this `address`, such as 127.0.0.1:8600, instead of the system's.")
 }
+
+// processors is how many Go found that it may use.
+var processors = runtime.GOMAXPROCS(0)
 
 func (s *settings) listenFlags(fs *flag.FlagSet) {
 	g := &s.gateway
 	fs.Var(listValue[netip.AddrPort]{&g.Listen, parseListen}, "listen", "Accept on these `addresses`, separated by commas. \":8443\" is all of the host's, IPv4 and IPv6. None: those of the service in Consul, or with -routes \":8443\".")
-	fs.IntVar(&g.Workers, "workers", runtime.GOMAXPROCS(0), "Run this `number` of event loops.")
+	fs.IntVar(&g.Workers, "workers", processors, "Run this `number` of event loops.")
 	fs.BoolVar(&g.SharePorts, "share-ports", false, "Listen even where another process does, to take over from it without a gap.")
 	fs.Var(listValue[netip.Prefix]{&g.ProxyFrom, parsePrefix}, "proxy-from", "Peers in these `networks` must begin with a PROXY header (v1 or v2), which names the real source. All others must not.")
 	fs.DurationVar(&g.HelloTimeout, "hello-timeout", 5*time.Second, "Close connections without a whole ClientHello after this `duration`.")
@@ -171,7 +176,7 @@ func (s *settings) check() error {
 		flag  string
 		value time.Duration
 	}{
-		{"idle-timeout", g.IdleTimeout}, {"max-lifetime", g.MaxLifetime}, {"drain-timeout", s.drain},
+		{"idle-timeout", g.IdleTimeout}, {"max-lifetime", g.MaxLifetime}, {"drain-timeout", s.drain}, {"max-table-age", s.maxTableAge},
 		{"drain-delay", s.drainDelay}, {"removed-grace", g.RemovedGrace},
 		{"keepalive-time", g.Socket.KeepaliveTime}, {"user-timeout", g.Socket.UserTimeout},
 	} {

@@ -86,7 +86,7 @@ func (c *flowsCommand) Run(args []string) int {
 	defer client.Close()
 	return set.out.show(c.env, "flows", func(ctx context.Context) (view, error) {
 		flows, err := client.Flows(ctx, set.which, set.order)
-		return flowsView(flows), err
+		return flowsView(flows), set.reach.missed(c.env, err)
 	})
 }
 
@@ -94,13 +94,13 @@ func (c *flowsCommand) Run(args []string) int {
 type flowsView []*admin.Flow
 
 func (v flowsView) table(w io.Writer) {
-	fmt.Fprintln(w, "ID\tSOURCE\tSNI\tENDPOINT\tPATH\tSTATE\tSENT\tRECEIVED\tRATE\tRTT\tRETRANS\tAGE\t")
+	fmt.Fprintln(w, "ID\tSOURCE\tSNI\tENDPOINT\tPATH\tSTATE\tSENT\tRECEIVED\tRATE\tRTT\tRETRANS\tAGE")
 	for _, f := range v {
 		state := f.State
 		if f.Refused != "" {
 			state += ": " + f.Refused
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s/s\t%s\t%s\t%s\t\n",
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s/s\t%s\t%s\t%s\n",
 			f.ID, f.Source, dash(f.SNI), dash(f.Endpoint), dash(f.Path), state,
 			quantity(float64(f.Sent)), quantity(float64(f.Received)), quantity(f.Rate()),
 			sides(f, func(t *admin.TCP) string { return roundTrip(t.RTT) }),

@@ -60,7 +60,7 @@ func (c *killCommand) Run(args []string) int {
 		err = errors.New("there is no such flow that is carried")
 	}
 	if err != nil {
-		return fail(c.env, "kill", err)
+		return fail(c.env, "kill", set.reach.missed(c.env, err))
 	}
 	fmt.Fprintf(c.env.stdout, "flows reset: %d\n", n)
 	return exitOK

@@ -55,17 +55,29 @@ func run(args []string, env environment) int {
 	return status
 }
 
-// verbs are all there are.
+// verbs are all there are, with completion for shells.
 func verbs(env environment) map[string]cli.CommandFactory {
+	all := commands(env)
+	for verb, make := range all {
+		all[verb] = func() (cli.Command, error) {
+			command, err := make()
+			return completing{command, env, verb}, err
+		}
+	}
+	return all
+}
+
+func commands(env environment) map[string]cli.CommandFactory {
 	return map[string]cli.CommandFactory{
-		"check":   func() (cli.Command, error) { return &checkCommand{env: env}, nil },
-		"drain":   func() (cli.Command, error) { return &drainCommand{env: env}, nil },
-		"explain": func() (cli.Command, error) { return &explainCommand{env: env, open: openMaps}, nil },
-		"flows":   func() (cli.Command, error) { return &flowsCommand{env: env}, nil },
-		"gateway": func() (cli.Command, error) { return &gatewayCommand{env: env}, nil },
-		"kill":    func() (cli.Command, error) { return &killCommand{env: env}, nil },
+		"check":      func() (cli.Command, error) { return &checkCommand{env: env}, nil },
+		"completion": func() (cli.Command, error) { return &completionCommand{env: env}, nil },
+		"drain":      func() (cli.Command, error) { return &drainCommand{env: env}, nil },
+		"explain":    func() (cli.Command, error) { return &explainCommand{env: env, open: openMaps}, nil },
+		"flows":      func() (cli.Command, error) { return &flowsCommand{env: env}, nil },
+		"gateway":    func() (cli.Command, error) { return &gatewayCommand{env: env}, nil },
+		"kill":       func() (cli.Command, error) { return &killCommand{env: env}, nil },
 		"man": func() (cli.Command, error) {
-			return &manCommand{env, func() map[string]cli.CommandFactory { return verbs(env) }}, nil
+			return &manCommand{env, func() map[string]cli.CommandFactory { return commands(env) }}, nil
 		},
 		"maps":     func() (cli.Command, error) { return &mapsCommand{env: env}, nil },
 		"modes":    func() (cli.Command, error) { return &modesCommand{env: env}, nil },

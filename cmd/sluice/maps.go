@@ -14,7 +14,6 @@ import (
 	"strings"
 
 	"sluice/loader"
-	"sluice/userspace/config"
 	"sluice/userspace/mirror"
 )
 
@@ -22,14 +21,15 @@ type mapsCommand struct{ env environment }
 
 // mapsSettings are the flags of the verb.
 type mapsSettings struct {
-	pins pinned
-	out  output
-	raw  bool
+	reach reach
+	out   output
+	raw   bool
 }
 
 func (s *mapsSettings) flags() *flag.FlagSet {
 	fs := flag.NewFlagSet("maps", flag.ContinueOnError)
-	s.pins.register(fs)
+	s.reach.name(fs)
+	s.reach.registerPins(fs)
 	s.out.register(fs)
 	fs.BoolVar(&s.raw, "raw", false, "Show keys and values as the bytes that the kernel has, in hexadecimal.")
 	return fs
@@ -47,7 +47,8 @@ Usage: sluice maps [options] [NAME [KEY]]
   between them, as the list has them. bpf/table.h says what the fields mean.
 
   An entry whose checksum does not hold is marked: it is about to be replaced, or damaged.
-  All is read from the pins, so the gateway need not be running.
+  All is read from the pins, so the gateway need not be running; when it
+  is not, a line of stderr says so, and how old its table is.
 `, new(mapsSettings).flags())
 }
 
@@ -57,10 +58,7 @@ func (c *mapsCommand) Run(args []string) int {
 	if status, ok := parseFlags(fs, args, c.env, 2); !ok {
 		return status
 	}
-	err := config.Fill(fs, c.env.lookupEnv, "")
-	if err == nil {
-		err = set.out.check()
-	}
+	err := set.out.check()
 	if name := fs.Arg(0); err == nil && name != "" && !slices.Contains(mirror.MapNames(), name) {
 		err = fmt.Errorf("there is no map %q in a table: want one of %s", name, strings.Join(mirror.MapNames(), ", "))
 	}
@@ -68,28 +66,38 @@ func (c *mapsCommand) Run(args []string) int {
 		fail(c.env, "maps", err)
 		return exitUsage
 	}
+	from, note := set.reach.pins(c.env), silence{env: c.env, verb: "maps"}
 	return set.out.show(c.env, "maps", func(context.Context) (view, error) {
-		if fs.NArg() == 0 {
-			return set.list()
-		}
-		return set.entries(fs.Arg(0), fs.Arg(1))
+		v, err := set.look(from, fs.Arg(0), fs.Arg(1), &note)
+		return v, set.reach.missed(c.env, err)
 	})
 }
 
-func (s *mapsSettings) list() (view, error) {
-	all, err := loader.Maps(s.pins.dir, s.pins.instance)
-	if err == nil && len(all) == 0 {
-		err = fmt.Errorf("no gateway %q has maps below %s", s.pins.instance, s.pins.dir)
+// look shows entries of a map, or all maps when it has no name. Each look opens the pins
+// again: another gateway may have put others in their place.
+func (s *mapsSettings) look(from pinned, name, key string, note *silence) (view, error) {
+	table, err := openTable(from)
+	if name == "" {
+		all, e := loader.Maps(from.dir, from.instance)
+		if e == nil && len(all) == 0 {
+			e = noTable{from}
+		}
+		e = from.explain(e)
+		if err == nil {
+			note.of(table)
+			table.Close()
+		}
+		return mapsView(all), e // a gateway may have others, and no table
 	}
-	return mapsView(all), err
-}
-
-func (s *mapsSettings) entries(name, key string) (view, error) {
-	table, err := openTable(s.pins.dir, s.pins.instance)
 	if err != nil {
 		return nil, err
 	}
 	defer table.Close()
+	note.of(table)
+	return s.entries(table, name, key)
+}
+
+func (s *mapsSettings) entries(table *loader.Table, name, key string) (view, error) {
 	v := entriesView{}
 	take := func(e loader.Entry) error {
 		shown, err := s.decode(name, e)
@@ -129,13 +137,13 @@ func (s *mapsSettings) decode(name string, e loader.Entry) (mirror.Dumped, error
 type mapsView []loader.MapInfo
 
 func (v mapsView) table(w io.Writer) {
-	fmt.Fprintln(w, "NAME\tTYPE\tENTRIES\tMAX\tKEY\tVALUE\tMEMORY\tPIN\t")
+	fmt.Fprintln(w, "NAME\tTYPE\tENTRIES\tMAX\tKEY\tVALUE\tMEMORY\tPIN")
 	for _, m := range v {
 		entries := fmt.Sprint(m.Entries)
 		if m.Entries < 0 {
 			entries = "-"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t\n", m.Name, m.Type, entries, m.Max, m.KeySize, m.ValueSize,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", m.Name, m.Type, entries, m.Max, m.KeySize, m.ValueSize,
 			quantity(float64(m.Bytes)), filepath.Clean(m.Path))
 	}
 }
@@ -144,7 +152,7 @@ func (v mapsView) table(w io.Writer) {
 type entriesView []mirror.Dumped
 
 func (v entriesView) table(w io.Writer) {
-	fmt.Fprintln(w, "KEY\tVALUE\t")
+	fmt.Fprintln(w, "KEY\tVALUE")
 	for _, e := range v {
 		text, isText := e.Value.(string)
 		if !isText {
@@ -156,6 +164,6 @@ func (v entriesView) table(w io.Writer) {
 		if !e.Sound {
 			text += "  (its checksum does not hold)"
 		}
-		fmt.Fprintf(w, "%s\t%s\t\n", e.Key, text)
+		fmt.Fprintf(w, "%s\t%s\n", e.Key, text)
 	}
 }

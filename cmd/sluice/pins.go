@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/loader"
+	"sluice/userspace/admin"
 	"sluice/userspace/flow"
 	"sluice/userspace/metrics"
 	"sluice/userspace/mirror"
@@ -47,10 +48,23 @@ func openPins(set *settings, log *slog.Logger) *pins {
 		next: make(chan *route.Table, 1),
 		stop: func() {},
 	}
-	if err := p.open(); err != nil && !errors.Is(err, loader.ErrInUse) {
+	err := p.share(set.control.group)
+	if err == nil {
+		err = p.open()
+	}
+	if err != nil && !errors.Is(err, loader.ErrInUse) {
 		log.Warn("no table in the kernel's maps: nothing is counted by route, and sluice routes, explain and policy have nothing to go by", "why", err)
 	}
 	return p
+}
+
+// share has the group that may ask the gateway read its maps too.
+func (p *pins) share(group string) error {
+	gid, err := admin.GroupID(group)
+	if err == nil && gid > 0 {
+		p.opts.Group = gid
+	}
+	return err
 }
 
 // open takes the maps. While another process has them, the error is ErrInUse.
@@ -187,7 +201,10 @@ func (p *pins) maps() []metrics.Map {
 		return nil
 	}
 	_, meta := h.mirror.Table()
-	limits := h.mirror.Limits()
+	return tableFill(meta, h.mirror.Limits())
+}
+
+func tableFill(meta mirror.Meta, limits mirror.Limits) []metrics.Map {
 	return []metrics.Map{
 		{Name: "routes", Used: meta.Routes, Max: limits.Routes},
 		{Name: "clusters", Used: meta.Clusters, Max: limits.Clusters},

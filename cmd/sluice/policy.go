@@ -8,11 +8,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
-	"sluice/loader"
 	"sluice/userspace/admin"
-	"sluice/userspace/config"
+	"sluice/userspace/explain"
 	"sluice/userspace/mirror"
+	"sluice/userspace/registration"
 	"sluice/userspace/route"
 )
 
@@ -21,7 +22,6 @@ type policyCommand struct{ env environment }
 // policySettings are the flags of the verb.
 type policySettings struct {
 	reach  reach
-	dir    string
 	out    output
 	policy admin.Policy
 	credit sizeValue
@@ -31,8 +31,8 @@ type policySettings struct {
 func (s *policySettings) flags() *flag.FlagSet {
 	fs := flag.NewFlagSet("policy", flag.ContinueOnError)
 	s.reach.register(fs)
+	s.reach.registerPins(fs)
 	s.out.register(fs)
-	fs.StringVar(&s.dir, "bpf-dir", loader.DefaultRoot, "The `directory` below which the gateway pins, to list policies from.")
 	fs.StringVar(&s.policy.Path, "path", "", "Carry the route's flows by this `path`: auto, splice or sockmap.")
 	fs.Var(&s.credit, "credit", "Let the kernel have this `size` of a flow's bytes on their way to a receiver.")
 	fs.IntVar(&s.policy.MaxFlows, "limit", 0, "Serve at most this `number` of the route's flows at a time.")
@@ -64,10 +64,7 @@ func (c *policyCommand) Run(args []string) int {
 	if status, ok := parseFlags(fs, args, c.env, 1); !ok {
 		return status
 	}
-	err := config.Fill(fs, c.env.lookupEnv, "")
-	if err == nil {
-		err = set.out.check()
-	}
+	err := set.out.check()
 	if err == nil {
 		err = set.choose(fs.Arg(0))
 	}
@@ -76,15 +73,57 @@ func (c *policyCommand) Run(args []string) int {
 		return exitUsage
 	}
 	if set.policy.Route == "" {
-		return set.out.show(c.env, "policy", func(context.Context) (view, error) { return set.list() })
+		from, note := set.reach.pins(c.env), silence{env: c.env, verb: "policy"}
+		return set.out.show(c.env, "policy", func(context.Context) (view, error) {
+			v, err := policies(from, &note)
+			return v, set.reach.missed(c.env, err)
+		})
 	}
 	client := set.reach.client(c.env)
 	defer client.Close()
 	if err := client.SetPolicy(context.Background(), set.policy); err != nil {
-		return fail(c.env, "policy", err)
+		return fail(c.env, "policy", set.meant(c.env, err))
 	}
+	what := "cleared"
+	if !set.clear {
+		what = "set, until it is cleared"
+	}
+	fmt.Fprintf(c.env.stdout, "policy of %s: %s\n", set.policy.Route, what)
 	return exitOK
 }
+
+// meant adds to the error of a policy that was not set the routes that the name may have
+// been short for.
+func (s *policySettings) meant(env environment, err error) error {
+	err = s.reach.missed(env, err)
+	table, e := openTable(s.reach.pins(env))
+	if e != nil {
+		return err
+	}
+	defer table.Close()
+	read, e := mirror.Read(table.Store())
+	if e != nil || read.Table == nil || read.Table.Route(s.policy.Route) != nil {
+		return err
+	}
+	is, e := explain.Choose(read.Table, s.policy.Route)
+	if e != nil {
+		return err
+	}
+	var names []string
+	for r := range read.Table.Routes() {
+		if is(r.Name) {
+			names = append(names, r.Name)
+		}
+	}
+	slices.Sort(names)
+	if n := len(names); n == 0 || n > mostMeant {
+		return err
+	}
+	return fmt.Errorf("%w; its whole name is wanted:\n%s", err, strings.Join(names, "\n"))
+}
+
+// mostMeant is how many names help.
+const mostMeant = 8
 
 // choose sees that what is given makes sense together.
 func (s *policySettings) choose(name string) error {
@@ -95,18 +134,24 @@ func (s *policySettings) choose(name string) error {
 		return errors.New("which route? give its NAME")
 	case name != "" && some == s.clear:
 		return errors.New("give some of -path, -credit and -limit, or else -clear")
+	case s.policy.Path != "" && !slices.Contains(registration.Paths, s.policy.Path):
+		return fmt.Errorf("-path=%q: want one of %s", s.policy.Path, strings.Join(registration.Paths, ", "))
+	case s.policy.MaxFlows < 0:
+		return errors.New("-limit must not be negative")
+	case s.credit != 0 && (s.credit < route.MinCredit || s.credit > route.MaxCredit):
+		return errors.New("-credit must be between 64KiB and 65536KiB")
 	}
 	return nil
 }
 
-// list reads the policies from the maps, so that no gateway need be running.
-func (s *policySettings) list() (view, error) {
-	instance := cmp.Or(s.reach.instance, "default")
-	table, err := openTable(s.dir, instance)
+// policies reads them from the maps, so that no gateway need be running.
+func policies(from pinned, note *silence) (view, error) {
+	table, err := openTable(from)
 	if err != nil {
 		return nil, err
 	}
 	defer table.Close()
+	note.of(table)
 	read, err := mirror.Read(table.Store())
 	if err != nil {
 		return nil, err
@@ -125,7 +170,7 @@ func (s *policySettings) list() (view, error) {
 type policyView []admin.Policy
 
 func (v policyView) table(w io.Writer) {
-	fmt.Fprintln(w, "NAME\tPATH\tCREDIT\tLIMIT\t")
+	fmt.Fprintln(w, "NAME\tPATH\tCREDIT\tLIMIT")
 	dash := func(n int) string {
 		if n == 0 {
 			return "-"
@@ -133,6 +178,6 @@ func (v policyView) table(w io.Writer) {
 		return fmt.Sprint(n)
 	}
 	for _, p := range v {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t\n", p.Route, cmp.Or(p.Path, "-"), dash(p.Credit), dash(p.MaxFlows))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", p.Route, cmp.Or(p.Path, "-"), dash(p.Credit), dash(p.MaxFlows))
 	}
 }

@@ -1,16 +1,15 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"time"
 
 	"sluice/loader"
 	"sluice/userspace/admin"
-	"sluice/userspace/config"
 	"sluice/userspace/explain"
 	"sluice/userspace/mirror"
 )
@@ -22,22 +21,38 @@ type mapReader struct {
 }
 
 // openTable opens the maps of a gateway's table to read them.
-func openTable(dir, instance string) (*loader.Table, error) {
-	table, err := loader.ViewTable(dir, instance)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("no gateway %q has a table below %s: is it running, and may it pin there? (sluice check)", instance, dir)
-	}
-	return table, err
+func openTable(from pinned) (*loader.Table, error) {
+	table, err := loader.ViewTable(from.dir, from.instance)
+	return table, from.explain(err)
 }
+
+// explain says what an error of opening pins means.
+func (p pinned) explain(err error) error {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return noTable{p}
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("no right to read the maps of gateway %q: they are for root and the group of its -admin-group, and the way to them must be open (chmod o+x the mount point of the BPF file system): %w", p.instance, err)
+	}
+	return err
+}
+
+// noTable is the error that a gateway has no table in maps.
+type noTable struct{ pinned }
+
+func (e noTable) Error() string {
+	return fmt.Sprintf("no gateway %q has a table below %s: is it running, and may it pin there? (sluice check)", e.instance, e.dir)
+}
+
+func (e noTable) Unwrap() error { return os.ErrNotExist }
 
 // openMaps opens the maps of a gateway for the verbs that show its table.
 func openMaps(from pinned) (tableReader, error) {
-	table, err := openTable(from.dir, from.instance)
+	table, err := openTable(from)
 	if err != nil {
 		return nil, err
 	}
-	socket := cmp.Or(os.Getenv(config.EnvName("admin-socket")), admin.SocketOf(from.instance))
-	return &mapReader{table: table, client: admin.NewClient(socket)}, nil
+	return &mapReader{table: table, client: admin.NewClient(from.socket)}, nil
 }
 
 func (r *mapReader) Close() error {
@@ -59,9 +74,11 @@ func (r *mapReader) Read(ctx context.Context) (*explain.Facts, error) {
 		Table:     view.Table,
 		Overrides: view.Policy,
 		Counts:    counts,
-		Meta:      explain.Meta{Version: view.Meta.Version, Source: view.Meta.Source, Age: time.Since(view.Meta.Written), Connected: true},
+		Meta:      explain.Meta{Version: view.Meta.Version, Source: view.Meta.Source, Index: view.Meta.Index, Age: time.Since(view.Meta.Written)},
 	}
-	r.askAgent(ctx, f)
+	if err := r.askAgent(ctx, f); err != nil {
+		f.Meta.Silent = err.Error()
+	}
 	return f, nil
 }
 
@@ -96,16 +113,22 @@ func (r *mapReader) sample(view *mirror.View) (explain.Sample, error) {
 }
 
 // agentTime is how long the agent may take to add what maps do not have.
-const agentTime = time.Second
+const agentTime = 3 * time.Second
 
-// askAgent adds what only the agent knows: whether Consul is heard, and which paths are
-// off. When it does not answer, the maps say what they say.
-func (r *mapReader) askAgent(ctx context.Context, f *explain.Facts) {
+// errEnded is why an agent does not answer that is not there.
+var errEnded = errors.New("it has ended")
+
+// askAgent adds what only the agent knows: whether Consul is heard, its settings, and
+// which paths are off. The error is why it does not answer.
+func (r *mapReader) askAgent(ctx context.Context, f *explain.Facts) error {
 	ctx, cancel := context.WithTimeout(ctx, agentTime)
 	defer cancel()
 	status, err := r.client.Status(ctx)
 	if err != nil {
-		return
+		if alive, e := r.table.Alive(); e == nil && !alive {
+			return errEnded
+		}
+		return err
 	}
 	if t := status.Table; t != nil {
 		f.Meta.Connected, f.Meta.Kept = t.Connected, t.Kept
@@ -113,10 +136,87 @@ func (r *mapReader) askAgent(ctx context.Context, f *explain.Facts) {
 			f.Meta.Away = time.Since(t.Since)
 		}
 	}
-	f.Settings.Off = map[string]string{}
+	if status.State != "ready" {
+		f.Meta.State = status.State
+	}
+	o := status.Settings
+	f.Settings = explain.Settings{
+		MaxAge: seconds(o.MaxTableAge), ConnectTimeout: seconds(o.ConnectTimeout), ConnectAttempts: o.ConnectAttempts,
+		MaxFlows: o.MaxFlows, MaxPerRoute: o.MaxPerRoute, Path: o.Path, Off: map[string]string{},
+	}
 	for _, p := range status.Paths {
 		if !p.On {
 			f.Settings.Off[p.Name] = p.Why
 		}
+	}
+	return nil
+}
+
+// left is what the maps tell of a gateway that does not answer for some reason.
+func left(from pinned, why error) (*admin.Status, error) {
+	table, err := openTable(from)
+	if err != nil {
+		return nil, err
+	}
+	defer table.Close()
+	r := mapReader{table: table}
+	view, err := mirror.Read(table.Store())
+	if err != nil {
+		return nil, err
+	}
+	counts, err := r.sample(view)
+	if err != nil {
+		return nil, err
+	}
+	switch alive, err := table.Alive(); {
+	case err == nil && !alive:
+		why = errEnded
+	case err == nil && errors.Is(why, admin.ErrNoAgent):
+		why = fmt.Errorf("%w (a process holds its maps: see its -admin-socket)", why)
+	}
+	m := &view.Meta
+	s := &admin.Status{
+		Instance: from.instance, State: admin.Silent, Why: why.Error(),
+		Listeners: append([]netip.AddrPort{}, m.Listeners...), Paths: []admin.Path{}, Maps: []admin.Fill{}, Errors: []admin.Problem{},
+	}
+	if view.Table != nil {
+		s.Table = &admin.Table{
+			Version: m.Version, Source: m.Source, Index: m.Index, Age: time.Since(m.Written).Seconds(),
+			Routes: m.Routes, Clusters: m.Clusters,
+		}
+		for _, f := range tableFill(*m, table.Store().Limits()) {
+			s.Maps = append(s.Maps, admin.Fill(f))
+		}
+	}
+	for _, c := range counts.Routes {
+		s.Flows += int(c.Active)
+		s.Begun += c.Flows
+		s.Sent += c.Sent
+		s.Received += c.Received
+	}
+	return s, nil
+}
+
+// silence tells on stderr, once, that what is shown is by the maps alone.
+type silence struct {
+	env  environment
+	verb string
+	told string
+}
+
+func (s *silence) tell(why string, written time.Duration) {
+	if why != "" && why != s.told {
+		fmt.Fprintf(s.env.stderr, "sluice %s: the gateway does not answer (%s): this is by its maps, with the table that it wrote %s ago\n", s.verb, why, age(written))
+	}
+	s.told = why
+}
+
+// of tells so of a table whose gateway has ended.
+func (s *silence) of(t *loader.Table) {
+	if alive, err := t.Alive(); err != nil || alive {
+		return
+	}
+	if meta, err := mirror.ReadMeta(t.Store()); err == nil {
+		s.tell(errEnded.Error(), time.Since(meta.Written))
 	}
 }

@@ -40,7 +40,7 @@ func (c *reloadCommand) Run(args []string) int {
 	defer client.Close()
 	done, err := client.Reload(context.Background())
 	if err != nil {
-		return fail(c.env, "reload", err)
+		return fail(c.env, "reload", r.missed(c.env, err))
 	}
 	fmt.Fprintln(c.env.stdout, done)
 	return exitOK

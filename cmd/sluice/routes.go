@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"sluice/loader"
-	"sluice/userspace/config"
 	"sluice/userspace/explain"
 )
 
@@ -26,14 +24,6 @@ type tableReader interface {
 	Close() error
 }
 
-// pinned is where a gateway has its maps.
-type pinned struct{ dir, instance string }
-
-func (p *pinned) register(fs *flag.FlagSet) {
-	fs.StringVar(&p.dir, "bpf-dir", loader.DefaultRoot, "The `directory` below which the gateway pins.")
-	fs.StringVar(&p.instance, "instance", "default", "The gateway's `name`.")
-}
-
 // openReader opens the maps of a gateway. It is a field of the verbs that need it, so
 // that tests can give another.
 type openReader func(pinned) (tableReader, error)
@@ -45,13 +35,14 @@ type routesCommand struct {
 
 // routesSettings are the flags of the verb.
 type routesSettings struct {
-	pins pinned
-	out  output
+	reach reach
+	out   output
 }
 
 func (s *routesSettings) flags() *flag.FlagSet {
 	fs := flag.NewFlagSet("routes", flag.ContinueOnError)
-	s.pins.register(fs)
+	s.reach.register(fs)
+	s.reach.registerPins(fs)
 	s.out.register(fs)
 	return fs
 }
@@ -70,8 +61,9 @@ Usage: sluice routes [options] [NAME]
   the name of a service, datacenter or server. With a dot in it, it is a part of the whole
   name. "sluice explain" says more of a single one.
 
-  All is read from the gateway's pinned maps, so the gateway need not be running. Rates
-  are those since the last look with -watch, and else measured over a tenth of a second.
+  All is read from the gateway's pinned maps, so the gateway need not be running; when it
+  does not answer, a line of stderr says so, and how old the table is. Rates are those
+  since the last look with -watch, and else measured over a tenth of a second.
 
   The exit status is 1 when there is no such route, or no table.
 `, new(routesSettings).flags())
@@ -83,12 +75,12 @@ func (c *routesCommand) Run(args []string) int {
 	if status, ok := parseTableFlags(fs, args, c.env, &set.out); !ok {
 		return status
 	}
-	reader, err := c.open(set.pins)
+	reader, err := c.open(set.reach.pins(c.env))
 	if err != nil {
-		return fail(c.env, "routes", err)
+		return fail(c.env, "routes", set.reach.missed(c.env, err))
 	}
 	defer reader.Close()
-	l := &routesLook{reader: reader, word: fs.Arg(0)}
+	l := &routesLook{reader: reader, word: fs.Arg(0), silence: silence{env: c.env, verb: "routes"}}
 	return set.out.show(c.env, "routes", l.look)
 }
 
@@ -98,11 +90,7 @@ func parseTableFlags(fs *flag.FlagSet, args []string, env environment, out *outp
 	if status, ok := parseFlags(fs, args, env, 1); !ok {
 		return status, false
 	}
-	err := config.Fill(fs, env.lookupEnv, "")
-	if err == nil {
-		err = out.check()
-	}
-	if err != nil {
+	if err := out.check(); err != nil {
 		fail(env, fs.Name(), err)
 		return exitUsage, false
 	}
@@ -111,9 +99,10 @@ func parseTableFlags(fs *flag.FlagSet, args []string, env environment, out *outp
 
 // routesLook is what each look at the routes needs of the one before it.
 type routesLook struct {
-	reader tableReader
-	word   string
-	former *explain.Sample
+	reader  tableReader
+	word    string
+	former  *explain.Sample
+	silence silence
 }
 
 func (l *routesLook) look(ctx context.Context) (view, error) {
@@ -138,6 +127,7 @@ func (l *routesLook) look(ctx context.Context) (view, error) {
 	}
 	rows := explain.Rows(facts, chosen, l.former)
 	l.former = &facts.Counts
+	l.silence.tell(facts.Meta.Silent, facts.Meta.Age)
 	// A route that goes while it is watched may come back.
 	if first && len(rows) == 0 {
 		return nil, l.nothing(facts)

@@ -224,7 +224,7 @@ func TestRoutesUsage(t *testing.T) {
 func TestTablePins(t *testing.T) {
 	r := newFakeReader(t)
 	routesRun(r, map[string]string{"SLUICE_INSTANCE": "east", "SLUICE_BPF_DIR": "/bpf"}, "-instance=west")
-	if want := (pinned{"/bpf", "west"}); r.from != want {
+	if want := (pinned{"/bpf", "west", "/run/sluice/west.sock"}); r.from != want {
 		t.Errorf("opened %+v, want %+v", r.from, want)
 	}
 	refused := errors.New("open maps of instance east: not permitted")

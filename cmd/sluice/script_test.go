@@ -1,15 +1,20 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 )
 
 // TestMain lets the scripts call this very program as "sluice".
@@ -29,7 +34,15 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "await": await},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status": status, "await": await, "bpffs": mountBPF, "identity": pinIdentity,
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "root" {
+				return false, fmt.Errorf("condition %s is not known", name)
+			}
+			return os.Geteuid() == 0, nil
+		},
 	})
 }
 
@@ -62,4 +75,32 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("waited in vain for %v", args)
 		}
 	}
+}
+
+// mountBPF mounts a BPF file system for as long as the script runs: bpffs DIR
+func mountBPF(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: bpffs DIR")
+	}
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.Mkdir(dir, 0o755))
+	ts.Check(unix.Mount("bpf", dir, "bpf", 0, ""))
+	ts.Defer(func() { ts.Check(unix.Unmount(dir, unix.MNT_DETACH)) })
+}
+
+// pinIdentity pins what tells a table of some ABI: identity DIR ABI
+func pinIdentity(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: identity DIR ABI")
+	}
+	abi, err := strconv.ParseUint(args[1], 10, 32)
+	ts.Check(err)
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o700))
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 16, MaxEntries: 1})
+	ts.Check(err)
+	defer m.Close()
+	value := binary.NativeEndian.AppendUint64([]byte("sl-table"), abi)
+	ts.Check(m.Put(uint32(0), value))
+	ts.Check(m.Pin(filepath.Join(dir, "identity")))
 }

@@ -147,10 +147,14 @@ func (m *mesh) domain(ctx context.Context) (string, error) {
 
 func (m *mesh) stand(s standing) { m.standby.Store(&s) }
 
-// status is that of the source: none yet is one that is not connected.
+// status is that of the source: none yet is one that is not connected, since the table
+// that an earlier process left was written.
 func (m *mesh) status() (connected bool, since time.Time, kept int) {
 	if s := m.standby.Load(); s != nil {
-		return (*s)()
+		connected, since, kept = (*s)()
 	}
-	return false, time.Time{}, 0
+	if written := m.restored.Load(); !connected && since.IsZero() && written != nil {
+		since = *written
+	}
+	return connected, since, kept
 }

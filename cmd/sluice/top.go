@@ -57,7 +57,7 @@ func (c *topCommand) Run(args []string) int {
 	client := set.reach.client(c.env)
 	defer client.Close()
 	if _, err := client.Status(ctx); err != nil {
-		return fail(c.env, "top", err)
+		return fail(c.env, "top", set.reach.missed(c.env, err))
 	}
 	var err error
 	if isTerminal(c.env.stdout) {

@@ -6,14 +6,13 @@ import (
 	"fmt"
 
 	"sluice/loader"
-	"sluice/userspace/config"
 )
 
 type unloadCommand struct{ env environment }
 
 func (c *unloadCommand) Synopsis() string { return "Remove what a gateway has pinned" }
 
-func (c *unloadCommand) Help() string { fs, _, _ := c.flags(); return flagHelp(unloadStory, fs) }
+func (c *unloadCommand) Help() string { fs, _ := c.flags(); return flagHelp(unloadStory, fs) }
 
 const unloadStory = `Usage: sluice unload [options]
 
@@ -21,25 +20,22 @@ const unloadStory = `Usage: sluice unload [options]
   directories. What belongs to a gateway that is running stays, and so does what is
   not Sluice's; then nothing is removed at all, and the exit status is 1.`
 
-func (c *unloadCommand) flags() (fs *flag.FlagSet, dir, instance *string) {
-	fs = flag.NewFlagSet("unload", flag.ContinueOnError)
-	dir = fs.String("bpf-dir", loader.DefaultRoot, "The `directory` below which the gateway pins.")
-	instance = fs.String("instance", "default", "The gateway's `name`.")
-	return fs, dir, instance
+func (c *unloadCommand) flags() (*flag.FlagSet, *reach) {
+	fs, r := flag.NewFlagSet("unload", flag.ContinueOnError), new(reach)
+	r.name(fs)
+	r.registerPins(fs)
+	return fs, r
 }
 
 func (c *unloadCommand) Run(args []string) int {
-	fs, dir, instance := c.flags()
+	fs, r := c.flags()
 	if status, ok := parseFlags(fs, args, c.env, 0); !ok {
 		return status
 	}
-	if err := config.Fill(fs, c.env.lookupEnv, ""); err != nil {
-		fail(c.env, "unload", err)
-		return exitUsage
-	}
-	err := loader.UnloadTable(*dir, *instance)
+	from := r.pins(c.env)
+	err := loader.UnloadTable(from.dir, from.instance)
 	if err == nil {
-		err = loader.Unload(*dir, *instance)
+		err = loader.Unload(from.dir, from.instance)
 	}
 	if errors.Is(err, loader.ErrInUse) {
 		err = fmt.Errorf("%w: stop the gateway first", err)
@@ -47,6 +43,6 @@ func (c *unloadCommand) Run(args []string) int {
 	if err != nil {
 		return fail(c.env, "unload", err)
 	}
-	fmt.Fprintf(c.env.stdout, "nothing of instance %s is left below %s\n", *instance, *dir)
+	fmt.Fprintf(c.env.stdout, "nothing of instance %s is left below %s\n", from.instance, from.dir)
 	return exitOK
 }

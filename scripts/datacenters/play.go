@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"sluice/scripts/consul"
@@ -93,7 +94,8 @@ func (dc *datacenter) reach() []string {
 func (s *site) startGateway(dc *datacenter) error {
 	args := append([]string{"-register"}, dc.reach()...)
 	args = append(args, "-address", dc.lan.String(), "-wan-address", dc.wan.String(),
-		"-bind-address", "all=0.0.0.0:"+fmt.Sprint(gatewayPort), "-state-dir", dc.state)
+		"-bind-address", "all=0.0.0.0:"+fmt.Sprint(gatewayPort), "-state-dir", dc.state,
+		"-bpf-dir", filepath.Join(s.bpf, "sluice"), "-admin-socket", dc.socket)
 	if dc == s.two {
 		args = append(args, "-source", "catalog")
 	}

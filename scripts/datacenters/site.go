@@ -32,6 +32,7 @@ type site struct {
 	sluice  string
 	consul  string // the binary
 	keep    bool
+	bpf     string // a file system of the lab's own, for the gateways' pins
 	cluster *consul.Cluster
 	one     *datacenter
 	two     *datacenter
@@ -50,6 +51,7 @@ type datacenter struct {
 	wan     netip.AddrPort // and for the other one
 	token   string         // path of the gateway's
 	state   string         // its -state-dir
+	socket  string         // its -admin-socket
 }
 
 // newSite builds the network; nothing runs yet.
@@ -62,6 +64,9 @@ func newSite(out io.Writer, name, sluice, binary string, keep bool) (*site, erro
 	}
 	s := &site{lab: l, sluice: sluice, consul: binary, keep: keep}
 	s.Out, s.Hide = out, []string{l.Dir + "/", "", sluice, "sluice", binary, "consul"}
+	if s.bpf, err = l.BPF(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	// The link between the gateways is the WAN.
 	s.one = s.datacenter("dc1", "consul1", "gateway1", l.NS("gateway1").Left.IPv4, l.NS("gateway1").Right.IPv4)
 	s.two = s.datacenter("dc2", "consul2", "gateway2", l.NS("gateway2").Right.IPv4, l.NS("gateway2").Left.IPv4)
@@ -75,6 +80,8 @@ func (s *site) datacenter(name, host, gateway string, lan, wan netip.Addr) *data
 		wan:   netip.AddrPortFrom(wan, gatewayPort),
 		token: s.file(gateway + ".token"),
 		state: s.file(gateway),
+		// Beside the host's own sockets it would stay there, and might be in their way.
+		socket: s.file(gateway + ".sock"),
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,6 +89,76 @@ func TestKept(t *testing.T) {
 		if said, err := exec.Command("bash", "-c", line).CombinedOutput(); line == "" || err != nil || !strings.Contains(string(said), c.want) {
 			t.Errorf("%s: %v: says %q, want something of %q", line, err, said, c.want)
 		}
+	}
+	askKept(t, string(out))
+}
+
+// tried finds a command among what a kept lab says to try, by a part of it.
+func tried(t *testing.T, out, part string) string {
+	t.Helper()
+	for line := range strings.Lines(out) {
+		if command, ok := strings.CutPrefix(line, "     "); ok && strings.Contains(command, part) {
+			return strings.TrimSpace(command)
+		}
+	}
+	t.Fatalf("nothing like %q is told to try:\n%s", part, out)
+	return ""
+}
+
+// askKept tries the verbs in the shell of a gateway, while that runs, after it was killed,
+// and after it was started again.
+func askKept(t *testing.T, out string) {
+	shell := tried(t, out, "SLUICE_INSTANCE=gateway1 ")
+	run := func(command string) (status int, said string) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "bash", "-c", shell)
+		cmd.Stdin = strings.NewReader(command)
+		b, err := cmd.CombinedOutput()
+		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		return cmd.ProcessState.ExitCode(), string(b)
+	}
+	ask := func(command string, status int, want string) {
+		t.Helper()
+		if got, said := run(command); got != status || !strings.Contains(said, want) {
+			t.Errorf("%s: status %d, want %d and something of %q:\n%s", command, got, status, want, said)
+		}
+	}
+	limit := tried(t, out, "-limit=1")
+	for _, c := range []struct {
+		command string
+		status  int
+		want    string
+	}{
+		{"sluice status", 0, "ready"},
+		{"sluice routes", 0, "*.dc2.internal."},
+		{"sluice flows", 0, "RETRANS"},
+		{"timeout --preserve-status -s INT 2 sluice top", 0, `state="ready"`},
+		{"sluice explain api.default.dc2", 0, "Served:"},
+		{"sluice explain api", 3, "Refused:"},
+		{"sluice maps", 0, "LPMTrie"},
+		{"sluice maps routes", 0, "*.dc2.internal."},
+		{"sluice maps clusters -raw", 0, "01000000"},
+		{"sluice check", 0, " 0 fail"},
+		{"sluice modes", 0, "api in dc2"},
+		{"sluice version", 0, "sluice "},
+		{limit, 0, "set"},
+		{"sluice policy", 0, "*.dc2.internal."},
+		{"sluice kill -source 10.0.0.0/8", 1, "no such flow"},
+		{"sluice reload", 0, "opened again"},
+		{tried(t, out, "kill -9"), 0, ""},
+		{"sluice status", 1, "does not answer: it has ended"},
+		{"sluice routes", 0, "does not answer (it has ended)"},
+		{"sluice explain api.default.dc2", 0, "of 1 at most"},
+		{"sluice maps", 0, "LPMTrie"},
+		{"sluice policy", 0, "*.dc2.internal."},
+		{"sluice gateway >/dev/null 2>&1 & until sluice status 2>/dev/null | grep ready; do sleep 0.1; done", 0, "ready"},
+		{tried(t, out, "-clear"), 0, "cleared"},
+		{"sluice drain -wait", 0, "has ended"},
+		{"sluice unload", 0, "nothing of instance gateway1 is left"},
+	} {
+		ask(c.command, c.status, c.want)
 	}
 }
 

@@ -152,6 +152,7 @@ func scrape(t *testing.T) string {
 		Source:        func() (bool, time.Time, int) { return true, time.Time{}, 0 },
 		StateFailures: func() uint64 { return 0 },
 		AccessDropped: func() uint64 { return 0 },
+		Draining:      func() bool { return false },
 		Unready:       func() error { return nil },
 		Sockmap: func() metrics.Sockmap {
 			s := metrics.Sockmap{Fallbacks: new(sockmap.Engine).Fallen(), Pieces: make(map[string]uint64)}

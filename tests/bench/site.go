@@ -4,10 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"sluice/scripts/lab"
 	"sluice/tests/bench/figure"
@@ -88,12 +84,9 @@ func newSite(layout string) (*site, error) {
 }
 
 func (s *site) furnish() error {
-	s.bpf = filepath.Join(s.Dir, "bpf")
-	if err := os.Mkdir(s.bpf, 0o755); err != nil {
+	var err error
+	if s.bpf, err = s.BPF(); err != nil {
 		return err
-	}
-	if err := unix.Mount("bpf", s.bpf, "bpf", 0, ""); err != nil {
-		return fmt.Errorf("mount a BPF file system: %w", err)
 	}
 	for _, ns := range s.Namespaces {
 		for _, kv := range sysctls {
@@ -102,7 +95,7 @@ func (s *site) furnish() error {
 			}
 		}
 	}
-	_, err := start(s.server, "server", s.serves(plain).String(), s.serves(secure).String())
+	_, err = start(s.server, "server", s.serves(plain).String(), s.serves(secure).String())
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"sluice/scripts/consul"
 	"sluice/scripts/consul/consultest"
+	"sluice/tests/harness"
 	"sluice/userspace/route"
 	"sluice/userspace/snapshot"
 )
@@ -117,6 +119,74 @@ func TestGatewayWithoutAgent(t *testing.T) {
 	for _, g := range gateways {
 		answers(t, g.addr, caller(t, server, "late", "dc1"), "late1")
 		must(t, answeredBy(t, g.addr, web, "web1"))
+	}
+}
+
+// TestGatewayFromItsMaps: a gateway that was killed while Consul is away, and has no
+// directory for its state, serves from the maps that the one before has left; verbs tell
+// of which state of Consul their table is, and -max-table-age holds from then on.
+func TestGatewayFromItsMaps(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to mount a BPF file system")
+	}
+	c := consultest.Start(t, withClient, consul.Settings{ACL: true})
+	server, agent := c.Agents[0], c.Agents[1]
+	bpf := harness.BPF(t)
+	gateways, secret := map[string]*gateway{}, token(t, server)
+	for i, source := range []string{"xds", "catalog"} {
+		gateways[source] = startOwn(t, c, agent, 1, 10+i, secret, "-source", source,
+			"-instance", "maps-"+source, "-bpf-dir", bpf, "-state-dir", "", "-path", "splice")
+	}
+	serve(t, server, instance(c, "web", "web1", 1, 21))
+	web := caller(t, server, "web", "dc1")
+	explains := func(source string, says ...string) {
+		t.Helper()
+		eventually(t, "sluice explain", func() error {
+			cmd := exec.Command(harness.Binary(t), "explain", "-bpf-dir", bpf, "-instance", "maps-"+source, "web")
+			out, _ := cmd.CombinedOutput() // the status tells whether it is served
+			for _, say := range says {
+				if !strings.Contains(string(out), say) {
+					return fmt.Errorf("it does not say %q:\n%s", say, out)
+				}
+			}
+			return nil
+		})
+	}
+	for source, g := range gateways {
+		g.ready()
+		answers(t, g.addr, web, "web1")
+		explains(source, "Served:", "from "+source+" ("+map[string]string{"xds": "nonce ", "catalog": "index "}[source])
+	}
+	must(t, agent.Kill())
+	for source, g := range gateways {
+		g.kill()
+		explains(source, "Served:", "does not answer (it has ended)")
+		g.start()
+	}
+	for _, g := range gateways {
+		g.ready()
+		g.logged("no table from Consul yet: serving the last one, from the kernel's maps")
+		must(t, answeredBy(t, g.addr, web, "web1"))
+		g.measures("sluice_source_connected", 0)
+	}
+	// What has been away for so long does not count any more.
+	for _, g := range gateways {
+		g.kill()
+		g.flags = append(g.flags, "-max-table-age", "1ms")
+		g.start()
+		g.ready()
+		if err := answeredBy(t, g.addr, web, "web1"); err == nil {
+			t.Error("a table was used that is too old")
+		}
+		if g.metric(`sluice_refusals_total{reason="no_table"}`) == 0 {
+			t.Error("a flow was refused, and not for the table")
+		}
+	}
+	must(t, agent.Restart())
+	for _, g := range gateways {
+		g.measures("sluice_source_connected", 1)
+		answers(t, g.addr, web, "web1")
 	}
 }
 

@@ -79,14 +79,16 @@ type Status struct {
 	Version   string           `json:"version"`
 	PID       int              `json:"pid"`
 	Instance  string           `json:"instance"`
-	State     string           `json:"state"` // "ready", or why it is not
-	Started   time.Time        `json:"started"`
+	State     string           `json:"state"`         // "ready", or why it is not; Silent
+	Why       string           `json:"why,omitempty"` // it is Silent
+	Started   time.Time        `json:"started,omitzero"`
 	Uptime    float64          `json:"uptime"`
 	Kernel    string           `json:"kernel"`
 	Table     *Table           `json:"table"` // nil: none yet
 	Listeners []netip.AddrPort `json:"listeners"`
 	Paths     []Path           `json:"paths"`
 	Maps      []Fill           `json:"maps"`
+	Settings  Settings         `json:"settings"`
 	Flows     int              `json:"flows"`    // now
 	Begun     uint64           `json:"begun"`    // flows since the start
 	Sent      uint64           `json:"sent"`     // bytes to upstreams since the start
@@ -95,11 +97,26 @@ type Status struct {
 	Errors    []Problem        `json:"errors"` // the last ones, the oldest first
 }
 
+// Silent is the state of an agent that does not answer. Such a Status is not the
+// agent's: it has what its maps tell, and is of the time when they were written.
+const Silent = "does not answer"
+
+// Settings are those of the agent that count for flows of any route. 0 is no limit.
+type Settings struct {
+	MaxFlows        int     `json:"max_flows"`
+	MaxPerRoute     int     `json:"max_flows_per_route"` // of routes without their own
+	ConnectTimeout  float64 `json:"connect_timeout"`     // of clusters without their own
+	ConnectAttempts int     `json:"connect_attempts"`    // endpoints to try
+	MaxTableAge     float64 `json:"max_table_age"`       // that a source may be away
+	Path            string  `json:"path,omitempty"`      // of routes that name none; "": auto
+}
+
 // Table is the routing table in use.
 type Table struct {
 	Version   uint64    `json:"version"`
 	Source    string    `json:"source"`
-	Age       float64   `json:"age"` // seconds
+	Index     string    `json:"index,omitempty"` // what the source calls the state that the table is of
+	Age       float64   `json:"age"`             // seconds
 	Routes    int       `json:"routes"`
 	Clusters  int       `json:"clusters"`
 	Connected bool      `json:"connected"`      // its source can be asked

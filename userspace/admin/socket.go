@@ -36,7 +36,7 @@ func listen(path, group string) (*socket, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make its directory: %w", err)
 	}
-	gid, err := groupID(group)
+	gid, err := GroupID(group)
 	if err != nil {
 		return nil, err
 	}
@@ -116,8 +116,8 @@ func removeStale(path string) error {
 	return nil
 }
 
-// groupID is the number of a group, by its name or number; -1 for "", as chown has it.
-func groupID(group string) (int, error) {
+// GroupID is the number of a group, by its name or number; -1 for "", as chown has it.
+func GroupID(group string) (int, error) {
 	if group == "" {
 		return -1, nil
 	}

@@ -186,7 +186,14 @@ func TestDeliberateRemoval(t *testing.T) {
 	r.has(wantThree...)
 	a.services(map[string][]string{"b": {"10.0.0.2:80"}, "c": {"10.0.0.4:80"}})
 	r.has("b=10.0.0.2:80", "c=10.0.0.4:80")
-	if table, _ := r.now(); table.Route("a.default.dc1.internal."+trustDomain) != nil {
+	table, _ := r.now()
+	a.mu.Lock()
+	index := fmt.Sprint("index ", a.index)
+	a.mu.Unlock()
+	if got := table.Index(); got != index {
+		t.Errorf("the table is of %q, and Consul's last change had %q", got, index)
+	}
+	if table.Route("a.default.dc1.internal."+trustDomain) != nil {
 		t.Error("the route of a service that is gone is there")
 	}
 	if n := r.Status().Kept; n > 0 {

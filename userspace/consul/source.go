@@ -2,6 +2,7 @@ package consul
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +72,7 @@ type running struct {
 	hidden   map[fact]struct{} // whose last answer did not count, for the token lost rights
 	told     map[string]bool   // rights that the log says are missing
 	away     bool              // Consul does not answer as it should
+	index    uint64            // of this datacenter's last change that is known
 	resetAt  time.Time         // when an index last went backwards
 	crowdSay bool              // it was told that queries take turns
 
@@ -161,6 +163,9 @@ func (r *running) take(a answer, now time.Time) {
 		r.failed(a.fact, a.err)
 	default:
 		r.succeeded(a, now)
+		if !a.remote() && (a.index > r.index || a.reset) { // each datacenter has its own
+			r.index = a.index
+		}
 		if value, counts := r.believe(a); counts {
 			r.compiler.take(a.fact, value)
 		}
@@ -177,6 +182,7 @@ func (r *running) flush(now time.Time) {
 	if first && !r.away {
 		c.loss.Answered(now)
 	}
+	c.builder.At(fmt.Sprint("index ", r.index))
 	t, err := c.compile(now)
 	switch {
 	case err != nil:

@@ -25,6 +25,7 @@ type answer struct {
 	err      error // in place of a value
 	filtered bool  // the token's rights made it shorter
 	reset    bool  // Consul's index went backwards before it
+	index    uint64
 }
 
 // watcher asks for facts, each in a goroutine of its own, until they are not wanted
@@ -113,7 +114,7 @@ func (w *watcher) watch(ctx context.Context, f fact) {
 		}
 		hasty = 0
 		if next != index {
-			w.deliver(ctx, answer{fact: f, value: value, filtered: meta.ResultsFilteredByACLs, reset: next < last})
+			w.deliver(ctx, answer{fact: f, value: value, filtered: meta.ResultsFilteredByACLs, reset: next < last, index: next})
 		}
 		if next < last {
 			next = 0 // as Consul's documentation of blocking queries has it

@@ -143,6 +143,7 @@ func table(t *testing.T, prev *route.Table, clusters ...string) *route.Table {
 	if prev != nil {
 		b = route.NewBuilder(prev, "test")
 	}
+	b.At("index 7")
 	keep := map[string]bool{}
 	for _, c := range clusters {
 		name, address, _ := strings.Cut(c, "=")

@@ -68,6 +68,7 @@ func (r *Resolver) flush(now time.Time) {
 // changed since then, and the clusters whose addresses changed.
 func (r *Resolver) build() (*route.Table, error) {
 	b := route.NewBuilder(r.last, r.source.Source())
+	b.At(r.source.Index())
 	delta := route.Diff(r.based, r.source)
 	for _, c := range delta.Clusters {
 		if c.New == nil {

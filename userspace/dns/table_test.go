@@ -185,4 +185,7 @@ func TestRemoved(t *testing.T) {
 	if out.Route("a.test") != nil || out.Route("c.test") != nil || out.Route("b.test") == nil {
 		t.Errorf("%v has the wrong routes", out)
 	}
+	if out.Index() != one.Index() {
+		t.Errorf("of %q, and the source's is of %q", out.Index(), one.Index())
+	}
 }

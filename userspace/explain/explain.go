@@ -32,6 +32,8 @@ type Explanation struct {
 type Table struct {
 	Version   uint64  `json:"version"`
 	Source    string  `json:"source"`
+	Index     string  `json:"index,omitempty"`
+	Silent    string  `json:"silent,omitempty"` // why the gateway was not asked: what is below but the sizes and the age is not known
 	Routes    int     `json:"routes"`
 	Clusters  int     `json:"clusters"`
 	Age       float64 `json:"age"`            // since it last changed
@@ -142,10 +144,15 @@ func (x *explainer) source() {
 	m := &x.Meta
 	routes, clusters := x.Facts.Table.Len()
 	x.e.Table = &Table{
-		Version: m.Version, Source: m.Source, Routes: routes, Clusters: clusters,
+		Version: m.Version, Source: m.Source, Index: m.Index, Silent: m.Silent, Routes: routes, Clusters: clusters,
 		Age: m.Age.Seconds(), Connected: m.Connected, Away: m.Away.Seconds(), Kept: m.Kept,
 	}
+	if m.State != "" {
+		x.warn("the gateway is %s: it takes no flows now", m.State)
+	}
 	switch {
+	case m.Silent != "":
+		x.warn("the gateway does not answer (%s): this is by its maps, with the table that it wrote %s ago, and as if it were running", m.Silent, brief(m.Age))
 	case x.stale():
 		x.refuse(staleTable, fmt.Sprintf("the table's source has been away for %s, and a table may be older than that by no more than %s", brief(m.Away), brief(x.Settings.MaxAge)))
 	case !m.Connected && m.Away > 0:

@@ -108,6 +108,10 @@ var cases = []struct {
 		f.Meta.Connected, f.Meta.Away, f.Settings.MaxAge = false, 10*time.Minute, time.Hour
 		f.Meta.Kept, f.Meta.IsKept = 1, func(cluster string) bool { return cluster == "web" }
 	}, kind: "service"},
+	{name: "silent", asked: "web", change: func(t *testing.T, f *Facts) {
+		f.Meta.Connected, f.Meta.Silent, f.Meta.Age, f.Meta.Index = false, "it has ended", 90*time.Second, "index 17"
+	}, kind: "service"},
+	{name: "draining", asked: "web", change: func(t *testing.T, f *Facts) { f.Meta.State = "draining" }, kind: "service"},
 	// Refusals for the name itself.
 	{name: "no-name", asked: " . ", reason: "no_name", end: flow.NoServerName},
 	{name: "address", asked: "10.0.0.1", reason: "no_name", end: flow.NoServerName},

@@ -22,10 +22,13 @@ type Facts struct {
 type Meta struct {
 	Version   uint64
 	Source    string        // "catalog", "xds", or a file's name
+	Index     string        // what the source calls the state that the table is of; may be empty
+	Silent    string        // why the gateway itself could not be asked; then all below is not known
 	Age       time.Duration // since it last changed
 	Connected bool          // the source can be asked
 	Away      time.Duration // since when it cannot be, if known
 	Kept      int           // clusters that stay though the source has lost them
+	State     string        // why the gateway is not ready, such as "draining"; empty: it is
 	// IsKept tells which clusters these are. nil: it is not known.
 	IsKept func(cluster string) bool
 	// Datacenter and TrustDomain are those of Consul here. Empty: the table's names

@@ -49,6 +49,8 @@ func (e *Explanation) textName(line liner) {
 	if t := e.Table; t != nil {
 		state := "whose source is there"
 		switch {
+		case t.Silent != "":
+			state = "whose source only the gateway knows of"
 		case !t.Connected && t.Away > 0:
 			state = "whose source has been away for " + brief(seconds(t.Away))
 		case !t.Connected:
@@ -57,7 +59,11 @@ func (e *Explanation) textName(line liner) {
 		if t.Kept > 0 {
 			state += ", " + count(t.Kept, "cluster") + " kept that it has lost"
 		}
-		line("Table", "%d from %s, %s, %s, unchanged for %s, %s", t.Version, t.Source,
+		from := t.Source
+		if t.Index != "" {
+			from += " (" + t.Index + ")"
+		}
+		line("Table", "%d from %s, %s, %s, unchanged for %s, %s", t.Version, from,
 			count(t.Routes, "route"), count(t.Clusters, "cluster"), brief(seconds(t.Age)), state)
 	}
 }

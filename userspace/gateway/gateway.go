@@ -88,6 +88,9 @@ type Parts struct {
 	// Accounts are what the flows of a route count into, by its name. It is called on
 	// the loops, for each flow. nil: there are none.
 	Accounts func(route string) flow.Account
+	// Outdated is why the table does not count any more, and "" while it does. It is
+	// called on the loops, for each flow. nil: it always counts.
+	Outdated func() string
 	// Overrides are the options by which an operator overrules those of a route,
 	// by its name. It is called on the loops, for each flow. nil: there are none.
 	Overrides func(route string) route.Options

@@ -117,6 +117,13 @@ func (c *conn) lookUp(name []byte) {
 		c.refuse(flow.NoTable, "")
 		return
 	}
+	if parts.Outdated != nil {
+		if why := parts.Outdated(); why != "" {
+			f.SNI = string(name)
+			c.refuse(flow.NoTable, why)
+			return
+		}
+	}
 	r, cluster := table.Lookup(name)
 	if r == nil {
 		f.SNI = string(name)

@@ -53,6 +53,7 @@ type setup struct {
 	accounts func(string) flow.Account
 	paths    func(*poll.Loop) ([]Path, error)
 	noTable  bool
+	outdated string // why the table does not count
 	clusters []*route.Cluster
 	routes   []*route.Route
 }
@@ -117,7 +118,7 @@ func prepare(t *testing.T, change func(*setup)) *rig {
 	}
 	r.Gateway, err = New(s.Config, Parts{
 		Table: store, Gate: gate, Observer: r.seen, Paths: s.paths,
-		Accounts: s.accounts, Overrides: func(string) route.Options { return s.override }, Log: slog.New(slog.DiscardHandler),
+		Accounts: s.accounts, Outdated: func() string { return s.outdated }, Overrides: func(string) route.Options { return s.override }, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -45,6 +45,10 @@ var refusals = []struct {
 		change: func(_ *testing.T, s *setup) { s.noTable = true },
 	},
 	{
+		name: "table too old", send: ask("api.test"), want: flow.NoTable, alert: sni.AlertInternalError, detail: "away for 2h",
+		change: func(_ *testing.T, s *setup) { s.outdated = "away for 2h" },
+	},
+	{
 		name: "route that refuses", send: ask("api.test"), want: flow.RouteRefused, alert: sni.AlertAccessDenied,
 		detail: "not over here",
 		change: func(_ *testing.T, s *setup) { s.routes[0].Cluster, s.routes[0].Refuse = "", "not over here" },

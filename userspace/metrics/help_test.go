@@ -28,6 +28,7 @@ type world struct {
 	connected      bool
 	since          time.Time
 	lost           atomic.Uint64
+	draining       atomic.Bool
 	unready        atomic.Pointer[string]
 }
 
@@ -51,6 +52,7 @@ func (w *world) metrics() *Metrics {
 		MostRoutes:    w.mostRoutes,
 		Maps:          func() []Map { return w.maps },
 		AccessDropped: w.lost.Load,
+		Draining:      w.draining.Load,
 		Unready: func() error {
 			if why := w.unready.Load(); why != nil {
 				return errors.New(*why)

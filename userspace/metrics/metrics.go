@@ -37,6 +37,7 @@ type Sources struct {
 	MostRoutes    int                     // that have series of their own; 0: DefaultRoutes
 	Maps          func() []Map
 	AccessDropped func() uint64 // access log lines lost
+	Draining      func() bool   // flows are left to end, and no new ones taken
 	Unready       func() error  // why no traffic should be sent here, nil when it should
 }
 
@@ -155,6 +156,12 @@ func (m *Metrics) addSources(s Sources) {
 			return 0
 		}
 		return 1
+	})
+	m.gauge("draining", "1 while flows are left to end, and no new ones are taken.", func() float64 {
+		if s.Draining() {
+			return 1
+		}
+		return 0
 	})
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "1, with the version as a label.",

@@ -204,9 +204,10 @@ func TestSources(t *testing.T) {
 	w.lost.Store(3)
 	why := "draining"
 	w.unready.Store(&why)
+	w.draining.Store(true)
 	after := values(t, m)
 	expectChange(t, before, after, map[string]float64{
-		"sluice_flows_active": 9000, "sluice_accesslog_dropped_total": 3, "sluice_ready": -1,
+		"sluice_flows_active": 9000, "sluice_accesslog_dropped_total": 3, "sluice_ready": -1, "sluice_draining": 1,
 		"sluice_bytes_total sent": 1 << 52, "sluice_bytes_total received": 7,
 	})
 	if n := w.reads.Load() - reads; n != 1 {

@@ -86,7 +86,7 @@ func readAll(s *Store) (*contents, error) {
 // readRoutes runs beside the others, and touches nothing of theirs.
 func (c *contents) readRoutes(s *Store) error {
 	return s.Routes.All(func(k *RouteKey, rec *RouteRecord) {
-		name := k.name()
+		name := k.Route()
 		if keyOf(name) != *k { // a key that this package does not make
 			c.strays.routes = append(c.strays.routes, *k)
 			return
@@ -186,6 +186,7 @@ func (c *contents) text(id uint32) (string, error) {
 // damage has a line for each.
 func (c *contents) table() (t *route.Table, damage []string, err error) {
 	b := route.NewBuilder(nil, cmp.Or(text(c.meta.Source[:]), "maps"))
+	b.At(text(c.meta.Index[:]))
 	names := make(map[string]struct{}, len(c.clusters))
 	for id, s := range c.clusters {
 		err := c.putCluster(b, s)

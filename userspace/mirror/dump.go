@@ -146,7 +146,7 @@ func dumpAs[K, V any](dump func(*K, *V) Dumped) func(key, value []byte) (Dumped,
 }
 
 func dumpRoute(k *RouteKey, r *RouteRecord) Dumped {
-	return Dumped{k.name(), dumpedRoute{r.ID, r.Cluster, r.Refuse, r.MaxFlows, r.Credit, text(r.Path[:])}, sound(k, r)}
+	return Dumped{k.Route(), dumpedRoute{r.ID, r.Cluster, r.Refuse, r.MaxFlows, r.Credit, text(r.Path[:])}, sound(k, r)}
 }
 
 func dumpCluster(id *uint32, r *ClusterRecord) Dumped {

@@ -68,7 +68,7 @@ func FuzzKey(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, bits uint32, name []byte) {
 		k := RouteKey{Bits: bits}
 		copy(k.Name[:], name)
-		again := keyOf(k.name())
-		again.name()
+		again := keyOf(k.Route())
+		again.Route()
 	})
 }

@@ -19,8 +19,8 @@ func keyOf(name string) RouteKey {
 	return k
 }
 
-// name is the route's name that a key stands for. It is not checked.
-func (k *RouteKey) name() string {
+// Route is the route's name that a key stands for. It is not checked.
+func (k *RouteKey) Route() string {
 	n := min(k.Bits/8, nameSize)
 	used := k.Name[:n]
 	var buf [nameSize]byte

@@ -9,7 +9,6 @@ import (
 // About is what is kept beside a table. Texts are cut at 256 bytes, and listeners at
 // 1,024 bytes of them.
 type About struct {
-	Index     string           // Consul's index or the stream's nonce at that table
 	Gateway   string           // that the table is for: "dc1/mesh-gateway"
 	Listeners []netip.AddrPort // that it had
 }
@@ -21,6 +20,7 @@ type Meta struct {
 	Sequence  uint64 // differs while and after a change is written
 	Version   uint64 // of the table, in the process that wrote it
 	Source    string
+	Index     string    // see route.Table
 	Built     time.Time // the table
 	Written   time.Time // it into the maps
 	Routes    int
@@ -30,8 +30,8 @@ type Meta struct {
 
 func (r *MetaRecord) meta() Meta {
 	m := Meta{
-		About: About{Index: text(r.Index[:]), Gateway: text(r.Gateway[:])},
-		State: State(r.State), Sequence: r.Sequence, Version: r.Version, Source: text(r.Source[:]),
+		About: About{Gateway: text(r.Gateway[:])},
+		State: State(r.State), Sequence: r.Sequence, Version: r.Version, Source: text(r.Source[:]), Index: text(r.Index[:]),
 		Routes: int(r.Routes), Clusters: int(r.Clusters), Addresses: int(r.Addresses),
 	}
 	if r.Written != 0 {
@@ -46,8 +46,6 @@ func (r *MetaRecord) meta() Meta {
 }
 
 func (r *MetaRecord) setAbout(a About) {
-	clear(r.Index[:])
-	copy(r.Index[:], a.Index)
 	clear(r.Gateway[:])
 	copy(r.Gateway[:], a.Gateway)
 	clear(r.Listeners[:])
@@ -62,6 +60,16 @@ func (r *MetaRecord) setAbout(a About) {
 		}
 		rest = rest[copy(rest, word):]
 	}
+}
+
+// ReadMeta returns what is known of the table in the maps, without reading that. It is the
+// zero Meta when nothing is.
+func ReadMeta(s *Store) (Meta, error) {
+	rec, ok, err := readMeta(s)
+	if err != nil || !ok {
+		return Meta{}, err
+	}
+	return rec.meta(), nil
 }
 
 // readMeta reads what is known of the table, and false when nothing is, or it is

@@ -42,7 +42,7 @@ type clusterState struct {
 // Open reads what is in the maps, as the instance's one writer. Nobody else's flows
 // count as active any more.
 func Open(s *Store) (*Mirror, error) {
-	m := &Mirror{store: s, limits: s.limits(), now: time.Now}
+	m := &Mirror{store: s, limits: s.Limits(), now: time.Now}
 	for i := range s.Stats {
 		if a := &s.Stats[i].Active; a.Load() != 0 {
 			a.Store(0)

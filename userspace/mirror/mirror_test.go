@@ -57,8 +57,13 @@ func TestWhole(t *testing.T) {
 		{Name: "*." + long[2:], Refuse: strings.Repeat("why ", 1000)},
 		{Name: "x", Refuse: strings.Repeat("y", 256)},
 	}
-	want := replace(t, nil, routes, clusters)
-	about := About{Index: "17", Gateway: "dc1/gw", Listeners: []netip.AddrPort{netip.MustParseAddrPort("[::1]:8443"), netip.MustParseAddrPort("10.0.0.1:8443")}}
+	b := route.NewBuilder(replace(t, nil, routes, clusters), "test")
+	b.At("index 17")
+	want, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	about := About{Gateway: "dc1/gw", Listeners: []netip.AddrPort{netip.MustParseAddrPort("[::1]:8443"), netip.MustParseAddrPort("10.0.0.1:8443")}}
 	s, _ := newStore(Limits{Texts: 64})
 	m := open(t, s)
 	if table, meta := m.Table(); table != nil || meta.State != Empty {
@@ -68,7 +73,7 @@ func TestWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := checkMirrored(t, s, want)
-	meta := Meta{About: about, State: Whole, Sequence: 2, Version: want.Version(), Source: "test", Routes: 4, Clusters: 2, Addresses: 5}
+	meta := Meta{About: about, State: Whole, Sequence: 2, Version: want.Version(), Source: "test", Index: "index 17", Routes: 4, Clusters: 2, Addresses: 5}
 	compare := []cmp.Option{cmpopts.IgnoreFields(Meta{}, "Built", "Written"), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })}
 	if d := cmp.Diff(meta, v.Meta, compare...); d != "" {
 		t.Error(d)
@@ -77,8 +82,8 @@ func TestWhole(t *testing.T) {
 	if d := cmp.Diff(meta, found, compare...); d != "" {
 		t.Error(d)
 	}
-	if d := route.Diff(want, table); !d.Empty() {
-		t.Error(d)
+	if d := route.Diff(want, table); !d.Empty() || table.Index() != "index 17" {
+		t.Error(d, table.Index())
 	}
 	if !v.Meta.Built.Equal(want.Built()) {
 		t.Errorf("built at %v, not %v", v.Meta.Built, want.Built())

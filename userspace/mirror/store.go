@@ -64,8 +64,8 @@ func (l Limits) WithDefaults() Limits {
 // written before that is removed.
 const Spare = 2
 
-// limits are those for which the store's maps were made.
-func (s *Store) limits() Limits {
+// Limits are those for which the store's maps were made.
+func (s *Store) Limits() Limits {
 	return Limits{
 		Routes:    min(s.Routes.Max(), len(s.Stats)-1) / Spare,
 		Clusters:  s.Clusters.Max() / Spare,

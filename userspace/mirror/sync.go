@@ -237,6 +237,8 @@ func (m *Mirror) finish(t *route.Table, c *change) {
 	m.meta.Routes, m.meta.Clusters, m.meta.Addresses = uint32(routes), uint32(clusters), uint32(m.addresses)
 	clear(m.meta.Source[:])
 	copy(m.meta.Source[:], t.Source())
+	clear(m.meta.Index[:])
+	copy(m.meta.Index[:], t.Index())
 }
 
 // bits is how many bits of a name the route stands for.

@@ -17,6 +17,7 @@ var versions atomic.Uint64
 // Builder is for one goroutine at a time.
 type Builder struct {
 	source   string
+	index    string
 	last     *Table // the one built before: live counts come from it
 	routes   edit[*Route]
 	clusters edit[*Cluster]
@@ -35,6 +36,10 @@ func NewBuilder(prev *Table, source string) *Builder {
 	b.routes.shards, b.clusters.shards, b.refs.shards = prev.routes, prev.clusters, prev.refs
 	return b
 }
+
+// At says what the source calls the state that the tables to come are of, such as an
+// index or a nonce of Consul's.
+func (b *Builder) At(index string) { b.index = index }
 
 // PutRoute adds the route, or puts it in the place of the one with its name. It
 // keeps a copy. The error is that of Validate.
@@ -161,6 +166,7 @@ func (b *Builder) Build() (*Table, error) {
 	b.last = &Table{
 		version:  versions.Add(1),
 		source:   b.source,
+		index:    b.index,
 		built:    time.Now(),
 		routes:   b.routes.seal(),
 		clusters: b.clusters.seal(),

@@ -16,6 +16,7 @@ const maxLabels = 128
 type Table struct {
 	version  uint64
 	source   string
+	index    string
 	built    time.Time
 	routes   shards[*Route] // by routeKey
 	clusters shards[*Cluster]
@@ -109,6 +110,10 @@ func (t *Table) Len() (routes, clusters int) { return t.routes.len(), t.clusters
 
 // Source says where the table came from, for logs.
 func (t *Table) Source() string { return t.source }
+
+// Index is what the source calls the state that the table is of: "index 1234" of
+// Consul's HTTP API, "nonce 00000007" of xDS. It is empty for what has no such thing.
+func (t *Table) Index() string { return t.index }
 
 // Version counts the tables built in this process; a later one is larger.
 func (t *Table) Version() uint64 { return t.version }

@@ -220,6 +220,7 @@ func (x *stream) send(req *discoveryv3.DeltaDiscoveryRequest) error {
 // take makes an answer part of the mesh and acknowledges it.
 func (x *stream) take(a *discoveryv3.DeltaDiscoveryResponse, now time.Time) error {
 	x.compiler.take(a, now)
+	x.compiler.builder.At("nonce " + a.GetNonce())
 	if err := x.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: a.GetTypeUrl(), ResponseNonce: a.GetNonce()}); err != nil {
 		return err
 	}

@@ -31,8 +31,8 @@ func TestFirstTable(t *testing.T) {
 		t.Errorf("%d tables", c.published())
 	}
 	got := c.Status()
-	if !got.Connected || got.Err != nil || got.Kept != 0 || c.table().Source() != "xds" {
-		t.Errorf("status %+v", got)
+	if !got.Connected || got.Err != nil || got.Kept != 0 || c.table().Source() != "xds" || c.table().Index() != "nonce 4" {
+		t.Errorf("status %+v, %s of %q", got, c.table(), c.table().Index())
 	}
 	if diff := cmp.Diff("[{default 10.0.0.9:8443}]", fmt.Sprint(got.Listeners)); diff != "" {
 		t.Error(diff)
