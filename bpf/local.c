@@ -20,16 +20,25 @@
 struct sock_common {
 	__u32 skc_portpair;
 	unsigned char skc_state;
+	unsigned long skc_flags;
 	struct {
 		__s64 counter;
 	} skc_cookie;
 };
 
+struct file {
+	unsigned int f_flags;
+};
+
+struct socket {
+	struct file *file;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct socket *sk_socket;
 	int sk_wmem_queued; /* memory of what is queued for sending */
 	int sk_sndbuf;	    /* and its limit */
-	unsigned long sk_flags;
 };
 
 struct inet_sock {
@@ -54,6 +63,9 @@ enum sock_flags {
 };
 
 #pragma clang attribute pop
+
+/* O_NONBLOCK, but on alpha, mips and sparc. */
+#define NONBLOCK 04000
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -179,8 +191,10 @@ static __always_inline enum enrolled fit(struct tcp_sock *tcp, __u32 rcv_nxt)
 		return ENROLLED_CLOSING;
 	if (tcp->inet_conn.icsk_ulp_ops)
 		return ENROLLED_ULP;
-	if (sk->sk_flags & 1UL << bpf_core_enum_value(enum sock_flags, SOCK_ZEROCOPY))
+	if (sk->__sk_common.skc_flags & 1UL << bpf_core_enum_value(enum sock_flags, SOCK_ZEROCOPY))
 		return ENROLLED_ZEROCOPY;
+	if (!(BPF_CORE_READ(sk, sk_socket, file, f_flags) & NONBLOCK))
+		return ENROLLED_BLOCKING;
 	if (!agree(tcp->snd_una, tcp->write_seq, rcv_nxt))
 		return ENROLLED_SEQUENCE;
 	return ENROLLED;

@@ -21,9 +21,10 @@ const (
 	localEnrolledENROLLED_CLOSING  localEnrolled = 2
 	localEnrolledENROLLED_ULP      localEnrolled = 3
 	localEnrolledENROLLED_ZEROCOPY localEnrolled = 4
-	localEnrolledENROLLED_SEQUENCE localEnrolled = 5
-	localEnrolledENROLLED_NO_OWN   localEnrolled = 6
-	localEnrolledENROLLED_REASONS  localEnrolled = 7
+	localEnrolledENROLLED_BLOCKING localEnrolled = 5
+	localEnrolledENROLLED_SEQUENCE localEnrolled = 6
+	localEnrolledENROLLED_NO_OWN   localEnrolled = 7
+	localEnrolledENROLLED_REASONS  localEnrolled = 8
 )
 
 type localEnrolment struct {

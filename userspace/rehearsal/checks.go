@@ -63,7 +63,7 @@ func (r *Rig) backPressure() error {
 	sent, deadline := 0, time.Now().Add(Patience)
 	const quiet = 20 * time.Millisecond
 	for last := time.Now(); time.Since(last) < quiet; {
-		n, err := unix.SendmsgN(f.Peers[0], b[sent%len(b):], nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		n, err := unix.SendmsgN(f.Peers[0], b[sent%len(b):], nil, nil, unix.MSG_NOSIGNAL)
 		switch {
 		case err == unix.EAGAIN:
 			time.Sleep(time.Millisecond)
@@ -102,10 +102,7 @@ func (r *Rig) reset(from int) error {
 	}
 	unix.Close(f.Peers[from])
 	f.Peers[from] = -1
-	for err = unix.EINTR; err == unix.EINTR; {
-		_, _, err = unix.Recvfrom(f.Peers[1-from], b, 0)
-	}
-	if err != unix.ECONNRESET {
+	if _, err = Receive(f.Peers[1-from], b, 0); err != unix.ECONNRESET {
 		return fmt.Errorf("the other side reads %w, and not a reset", err)
 	}
 	return f.WantEnd([2]flow.End{flow.DownstreamReset, flow.UpstreamReset}[from])

@@ -210,10 +210,7 @@ func Expect(fd int, want []byte, end bool) error {
 		got = make([]byte, len(want)+1)
 	}
 	for n < len(got) {
-		m, _, err := unix.Recvfrom(fd, got[n:], 0)
-		if err == unix.EINTR {
-			continue
-		}
+		m, err := Receive(fd, got[n:], 0)
 		if err != nil {
 			return fmt.Errorf("after %d of %d bytes: %w", n, len(want), err)
 		}
@@ -230,10 +227,11 @@ func Expect(fd int, want []byte, end bool) error {
 // Send writes all of b.
 func Send(fd int, b []byte) error {
 	for len(b) > 0 {
-		n, err := unix.SendmsgN(fd, b, nil, nil, unix.MSG_NOSIGNAL)
-		if err == unix.EINTR {
-			continue
-		}
+		var n int
+		err := retry(fd, unix.POLLOUT, func() (err error) {
+			n, err = unix.SendmsgN(fd, b, nil, nil, unix.MSG_NOSIGNAL)
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("send: %w", err)
 		}

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The sockets block, for Patience at most, but for those that the path gets.
+// The sockets do not block: what cannot be done at once is waited for with poll(2), and
+// for Patience at most.
 
 // Listen returns a socket that listens on loopback.
 func Listen() (int, error) {
@@ -26,15 +27,12 @@ func Listen() (int, error) {
 
 // Socket returns one that is not connected, with small buffers.
 func Socket() (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
 	if err != nil {
 		return -1, fmt.Errorf("make a socket: %w", err)
 	}
-	wait := unix.NsecToTimeval(int64(Patience))
-	err = errors.Join(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait),
-		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &wait),
-		// Small, for back-pressure to show soon.
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, Credit),
+	// For back-pressure to show soon.
+	err = errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, Credit),
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, Credit))
 	if err != nil {
 		unix.Close(fd)
@@ -53,12 +51,10 @@ func Connection(listen int) (peer, own int, err error) {
 		return -1, -1, err
 	}
 	if err = connect(peer, addr); err == nil {
-		for {
+		err = retry(listen, unix.POLLIN, func() error {
 			own, _, err = unix.Accept4(listen, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
-			if err != unix.EINTR {
-				break
-			}
-		}
+			return err
+		})
 	}
 	if err != nil {
 		unix.Close(peer)
@@ -67,13 +63,46 @@ func Connection(listen int) (peer, own int, err error) {
 	return peer, own, nil
 }
 
-// connect is the blocking call. A signal, such as the Go runtime's own, may end it
-// early; the kernel goes on connecting then, and the next call waits for that. When
-// the socket's time is up, that one says EALREADY.
+// connect waits for the connection. The call that follows the first one tells what came
+// of that: nothing yet, or nothing wrong.
 func connect(fd int, addr unix.Sockaddr) error {
-	for {
-		if err := unix.Connect(fd, addr); err != unix.EINTR {
+	err := retry(fd, unix.POLLOUT, func() error {
+		err := unix.Connect(fd, addr)
+		if err == unix.EINPROGRESS || err == unix.EALREADY {
+			return unix.EAGAIN
+		}
+		return err
+	})
+	if err == unix.EISCONN {
+		return nil
+	}
+	return err
+}
+
+// Receive reads what there is, up to the length of b, and waits when there is nothing.
+func Receive(fd int, b []byte, flags int) (n int, err error) {
+	err = retry(fd, unix.POLLIN, func() error {
+		n, _, err = unix.Recvfrom(fd, b, flags)
+		return err
+	})
+	return n, err
+}
+
+// retry calls f until it does not want to wait, or for Patience: then its error is that
+// of the last call.
+func retry(fd int, events int16, f func() error) error {
+	for deadline := time.Now().Add(Patience); ; {
+		err := f()
+		if err == unix.EINTR {
+			continue
+		}
+		left := time.Until(deadline)
+		if err != unix.EAGAIN || left <= 0 {
 			return err
+		}
+		fds := []unix.PollFd{{Fd: int32(fd), Events: events}}
+		if _, err := unix.Poll(fds, int(left/time.Millisecond)+1); err != nil && err != unix.EINTR {
+			return fmt.Errorf("poll: %w", err)
 		}
 	}
 }
@@ -89,7 +118,7 @@ func Acknowledged(fd int) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return errors.New("what was sent is not Acknowledged")
+			return errors.New("what was sent is not acknowledged")
 		}
 	}
 }

@@ -34,6 +34,7 @@ const (
 	Closing            // it is not established
 	ULP                // it has another protocol on top, such as kernel TLS
 	ZeroCopy           // it waits for notices that the kernel would not send
+	Blocking           // its process may be woken from recv(2) without a reason
 	Disagrees          // the two ends do not agree about what was sent
 	NoOwn              // a socket of the gateway is not in the kernel's hands
 
@@ -46,6 +47,7 @@ var enrolledNames = [EnrolledReasons]string{
 	Closing:   "closing",
 	ULP:       "ulp",
 	ZeroCopy:  "zerocopy",
+	Blocking:  "blocking",
 	Disagrees: "sequence",
 	NoOwn:     "no_own",
 }

@@ -1,0 +1,83 @@
+package local
+
+import (
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/userspace/flow"
+	"sluice/userspace/slot"
+)
+
+// carriage is one flow on the path: that of the splice path, beside which its senders
+// write. Way i leads from the downstream (0) or the upstream (1) to the other one.
+type carriage struct {
+	flow.Movable
+	path *Path
+	flow *flow.Flow
+	over func(flow.End, string)
+	pair uint32 // of slots
+	ways [2]way
+}
+
+// way is one direction. Without a sender on this host, it has no slot.
+type way struct {
+	slot  *slot.Local
+	moved *atomic.Uint64 // the flow's counter, of what is relayed and redirected
+	start uint64         // its value when the sender was enrolled
+	told  uint64         // redirected bytes that it has
+}
+
+// publish tells the program what has been relayed.
+func (c *carriage) publish() {
+	for i := range c.ways {
+		if w := &c.ways[i]; w.slot != nil {
+			w.slot.Relayed.Store(w.moved.Load() - w.told - w.start)
+		}
+	}
+}
+
+// Active is the loop's time at which a byte, or an end, last moved.
+func (c *carriage) Active() time.Duration {
+	active, now := c.Movable.Active(), c.path.loop.Now()
+	for i := range c.ways {
+		if w := &c.ways[i]; w.slot != nil {
+			if at := w.slot.MovedAt.Load(); at > 0 {
+				active = max(active, now-(clock()-time.Duration(at)))
+			}
+		}
+	}
+	return min(active, now)
+}
+
+// Tally adds what was redirected to the flow's counters. A message counts when it is
+// given to the target: one that this closes half-way counts in full.
+func (c *carriage) Tally() {
+	for i := range c.ways {
+		if w := &c.ways[i]; w.slot != nil {
+			n := w.slot.Redirected.Load()
+			w.moved.Add(n - w.told)
+			w.told = n
+		}
+	}
+}
+
+// Leave is never: the senders would go on to write.
+func (*carriage) Leave() bool { return false }
+
+// finish gives back what the flow holds. Its sockets are closed.
+func (c *carriage) finish(end flow.End, detail string) {
+	c.Tally()
+	c.path.engine.give(c.pair)
+	c.over(end, detail)
+}
+
+// clock is CLOCK_MONOTONIC, which the program's times are of.
+func clock() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
