@@ -186,6 +186,7 @@ int sluice_send(struct sk_msg_md *msg)
 static __always_inline enum enrolled fit(struct tcp_sock *tcp, __u32 rcv_nxt)
 {
 	struct sock *sk = &tcp->inet_conn.icsk_inet.sk;
+	struct file *file;
 
 	if (sk->__sk_common.skc_state != STATE_ESTABLISHED)
 		return ENROLLED_CLOSING;
@@ -193,7 +194,10 @@ static __always_inline enum enrolled fit(struct tcp_sock *tcp, __u32 rcv_nxt)
 		return ENROLLED_ULP;
 	if (sk->__sk_common.skc_flags & 1UL << bpf_core_enum_value(enum sock_flags, SOCK_ZEROCOPY))
 		return ENROLLED_ZEROCOPY;
-	if (!(BPF_CORE_READ(sk, sk_socket, file, f_flags) & NONBLOCK))
+	file = BPF_CORE_READ(sk, sk_socket, file);
+	if (!file)
+		return ENROLLED_UNACCEPTED;
+	if (!(BPF_CORE_READ(file, f_flags) & NONBLOCK))
 		return ENROLLED_BLOCKING;
 	if (!agree(tcp->snd_una, tcp->write_seq, rcv_nxt))
 		return ENROLLED_SEQUENCE;

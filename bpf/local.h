@@ -50,6 +50,7 @@ enum enrolled {
 	ENROLLED_CLOSING,  /* it is not established */
 	ENROLLED_ULP,	   /* it has another protocol on top, such as kernel TLS */
 	ENROLLED_ZEROCOPY, /* it waits for notices that the kernel would not send */
+	ENROLLED_UNACCEPTED, /* no process has it yet */
 	ENROLLED_BLOCKING, /* its process may be woken from recv() without a reason */
 	ENROLLED_SEQUENCE, /* the two ends do not agree about what was sent */
 	ENROLLED_NO_OWN,   /* a socket of the gateway is not in the map */

@@ -16,15 +16,16 @@ import (
 type localEnrolled uint32
 
 const (
-	localEnrolledENROLLED          localEnrolled = 0
-	localEnrolledENROLLED_ABSENT   localEnrolled = 1
-	localEnrolledENROLLED_CLOSING  localEnrolled = 2
-	localEnrolledENROLLED_ULP      localEnrolled = 3
-	localEnrolledENROLLED_ZEROCOPY localEnrolled = 4
-	localEnrolledENROLLED_BLOCKING localEnrolled = 5
-	localEnrolledENROLLED_SEQUENCE localEnrolled = 6
-	localEnrolledENROLLED_NO_OWN   localEnrolled = 7
-	localEnrolledENROLLED_REASONS  localEnrolled = 8
+	localEnrolledENROLLED            localEnrolled = 0
+	localEnrolledENROLLED_ABSENT     localEnrolled = 1
+	localEnrolledENROLLED_CLOSING    localEnrolled = 2
+	localEnrolledENROLLED_ULP        localEnrolled = 3
+	localEnrolledENROLLED_ZEROCOPY   localEnrolled = 4
+	localEnrolledENROLLED_UNACCEPTED localEnrolled = 5
+	localEnrolledENROLLED_BLOCKING   localEnrolled = 6
+	localEnrolledENROLLED_SEQUENCE   localEnrolled = 7
+	localEnrolledENROLLED_NO_OWN     localEnrolled = 8
+	localEnrolledENROLLED_REASONS    localEnrolled = 9
 )
 
 type localEnrolment struct {

@@ -7,18 +7,22 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/userspace/flow"
+	"sluice/userspace/poll"
 	"sluice/userspace/slot"
 )
 
 // carriage is one flow on the path: that of the splice path, beside which its senders
 // write. Way i leads from the downstream (0) or the upstream (1) to the other one.
 type carriage struct {
-	flow.Movable
-	path *Path
-	flow *flow.Flow
-	over func(flow.End, string)
-	pair uint32 // of slots
-	ways [2]way
+	flow.Carriage
+	movable  flow.Movable // the same, unless the next path has the flow
+	path     *Path
+	flow     *flow.Flow
+	down, up poll.FD
+	over     func(flow.End, string)
+	pair     uint32 // of slots
+	ways     [2]way
+	late     *[2]end // those that are here have yet to be enrolled; nil: none
 }
 
 // way is one direction. Without a sender on this host, it has no slot.
@@ -27,6 +31,14 @@ type way struct {
 	moved *atomic.Uint64 // the flow's counter, of what is relayed and redirected
 	start uint64         // its value when the sender was enrolled
 	told  uint64         // redirected bytes that it has
+}
+
+// quiet is called when the splice path has moved what there was.
+func (c *carriage) quiet() {
+	c.publish()
+	if c.late != nil {
+		c.enrolLate()
+	}
 }
 
 // publish tells the program what has been relayed.
@@ -40,7 +52,7 @@ func (c *carriage) publish() {
 
 // Active is the loop's time at which a byte, or an end, last moved.
 func (c *carriage) Active() time.Duration {
-	active, now := c.Movable.Active(), c.path.loop.Now()
+	active, now := c.Carriage.Active(), c.path.loop.Now()
 	for i := range c.ways {
 		if w := &c.ways[i]; w.slot != nil {
 			if at := w.slot.MovedAt.Load(); at > 0 {
@@ -54,6 +66,7 @@ func (c *carriage) Active() time.Duration {
 // Tally adds what was redirected to the flow's counters. A message counts when it is
 // given to the target: one that this closes half-way counts in full.
 func (c *carriage) Tally() {
+	c.Carriage.Tally()
 	for i := range c.ways {
 		if w := &c.ways[i]; w.slot != nil {
 			n := w.slot.Redirected.Load()
@@ -62,9 +75,6 @@ func (c *carriage) Tally() {
 		}
 	}
 }
-
-// Leave is never: the senders would go on to write.
-func (*carriage) Leave() bool { return false }
 
 // finish gives back what the flow holds. Its sockets are closed.
 func (c *carriage) finish(end flow.End, detail string) {

@@ -74,12 +74,13 @@ func (*Path) Close() {}
 // Carry takes over both sockets as gateway.Path has it. A flow without a sender on this
 // host goes to the next path.
 func (p *Path) Carry(f *flow.Flow, down, up poll.FD, over func(flow.End, string)) flow.Carriage {
-	c := &carriage{path: p, flow: f, over: over}
+	c := &carriage{path: p, flow: f, down: down, up: up, over: over}
 	if why := c.begin([2]int{down.Sys, up.Sys}); why != taken {
 		p.engine.fallen[why].Add(1)
 		return p.next.Carry(f, down, up, over)
 	}
 	f.Path = pathName
-	c.Movable = p.splice.CarryWatched(f, down, up, c.finish, c.publish)
+	c.movable = p.splice.CarryWatched(f, down, up, c.finish, c.quiet)
+	c.Carriage = c.movable
 	return c
 }

@@ -17,6 +17,7 @@ const (
 	notOpen                  // the peer's socket is not established any more
 	hasULP                   // it has another protocol on top, such as kernel TLS
 	zeroCopies               // its process waits for notices of MSG_ZEROCOPY, which would not come
+	unaccepted               // no process has it yet
 	blocks                   // its process waits in recv(2), which the kernel would end without a reason
 	disagrees                // something in between changes sequence numbers
 	isBusy                   // it is in somebody else's map
@@ -33,6 +34,7 @@ var reasonNames = [reasons]string{
 	notOpen:    "not_established",
 	hasULP:     "ulp",
 	zeroCopies: "zerocopy",
+	unaccepted: "unaccepted",
 	blocks:     "blocking",
 	disagrees:  "sequence",
 	isBusy:     "busy",

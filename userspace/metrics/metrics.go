@@ -110,7 +110,7 @@ func (m *Metrics) addFlows() {
 		}
 	}
 	m.paths = m.counterVec("path_flows_total", "Flows carried and over, by path.", "path")
-	for _, path := range []string{"splice", "sockmap"} {
+	for _, path := range []string{"splice", "sockmap", "local"} {
 		m.paths.WithLabelValues(path)
 	}
 	m.hello = m.histogram("hello_seconds", "Time from accept to the whole ClientHello.")

@@ -183,6 +183,14 @@ func (f *Flow) Carry() error {
 	}), err)
 }
 
+// Discard closes all sockets of a flow that was not carried.
+func (f *Flow) Discard() {
+	for i := range f.Peers {
+		unix.Close(f.Peers[i])
+		unix.Close(f.own[i])
+	}
+}
+
 // WantEnd waits for the flow to end, and in the right way.
 func (f *Flow) WantEnd(want flow.End) error {
 	select {

@@ -29,27 +29,29 @@ type Enrolled uint32
 
 // The answers, in the order of bpf/local.h.
 const (
-	Enrolls   Enrolled = iota
-	Absent             // the sender is not on this host, or not in this network namespace
-	Closing            // it is not established
-	ULP                // it has another protocol on top, such as kernel TLS
-	ZeroCopy           // it waits for notices that the kernel would not send
-	Blocking           // its process may be woken from recv(2) without a reason
-	Disagrees          // the two ends do not agree about what was sent
-	NoOwn              // a socket of the gateway is not in the kernel's hands
+	Enrolls    Enrolled = iota
+	Absent              // the sender is not on this host, or not in this network namespace
+	Closing             // it is not established
+	ULP                 // it has another protocol on top, such as kernel TLS
+	ZeroCopy            // it waits for notices that the kernel would not send
+	Unaccepted          // no process has it yet
+	Blocking            // its process may be woken from recv(2) without a reason
+	Disagrees           // the two ends do not agree about what was sent
+	NoOwn               // a socket of the gateway is not in the kernel's hands
 
 	EnrolledReasons // their number
 )
 
 var enrolledNames = [EnrolledReasons]string{
-	Enrolls:   "enrolled",
-	Absent:    "absent",
-	Closing:   "closing",
-	ULP:       "ulp",
-	ZeroCopy:  "zerocopy",
-	Blocking:  "blocking",
-	Disagrees: "sequence",
-	NoOwn:     "no_own",
+	Enrolls:    "enrolled",
+	Absent:     "absent",
+	Closing:    "closing",
+	ULP:        "ulp",
+	ZeroCopy:   "zerocopy",
+	Unaccepted: "unaccepted",
+	Blocking:   "blocking",
+	Disagrees:  "sequence",
+	NoOwn:      "no_own",
 }
 
 // String is the answer as metrics have it.

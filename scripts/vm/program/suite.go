@@ -11,6 +11,7 @@ var suite = []tests{
 	{Package: "./userspace/gateway"},
 	{Package: "./userspace/sockmap"},
 	{Package: "./loader", Skip: "^TestTableBig$"},
+	{Package: "./tests/local"},
 	{Package: "./tests/sockmap", Skip: "^TestLeaks$"},
 	{
 		Package: "./tests",
