@@ -16,9 +16,9 @@ import (
 )
 
 // ErrMisleads is a self-test's that finds the kernel to tell processes whose sockets
-// are enrolled, when they ask by ioctl(FIONREAD), that nothing waits to be read. Linux
-// does since 6.6.128, 6.12.75, 6.18.14 and 6.19. Programs that ask, such as nginx or
-// those on Java or .NET, may not read on.
+// are enrolled, when they ask by ioctl(FIONREAD), that nothing waits to be read: 6.18.44
+// is one, 6.1 and 6.12.117 are not. Programs that ask, such as nginx or those on Java or
+// .NET, may not read on.
 var ErrMisleads = errors.New("this kernel answers FIONREAD with 0 on the sockets that it is about")
 
 // SelfTest sends bytes over the path between sockets on loopback, and fails unless

@@ -62,7 +62,7 @@ var modules = []string{
 	"veth", "ifb", "sch_tbf",
 	"sch_netem", "sch_htb", "sch_ingress", "cls_bpf", "cls_matchall", "act_mirred",
 	"nf_tables", "nft_numgen", "nft_objref?", "nft_dup_netdev", "nft_limit",
-	"tls", "tcp_diag",
+	"tls", "ghash_generic?", "gcm", "tcp_diag",
 	"xfrm_user", // the netlink library opens sockets of all kinds
 }
 
