@@ -132,6 +132,7 @@ static __always_inline void look_at_target(__u64 address, struct target *t)
 	struct sock *sk = (void *)(long)address;
 
 	t->state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	t->write_seq = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
 	t->room = BPF_CORE_READ(sk, sk_sndbuf) - BPF_CORE_READ(sk, sk_wmem_queued);
 	t->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 }
@@ -155,6 +156,7 @@ static __always_inline enum local_reason forward(struct sk_msg_md *msg, struct l
 		return why;
 	if (bpf_msg_redirect_hash(msg, &targets, &key, 0) != SK_PASS)
 		return LOCAL_REFUSED;
+	settle(w, n, &t);
 	w->redirected += msg->size;
 	w->moved_at = bpf_ktime_get_coarse_ns();
 	return LOCAL_REDIRECTED;
@@ -221,16 +223,22 @@ static __always_inline int look_near(__u64 cookie, __u32 *rcv_nxt, __u32 *copied
 	return tcp ? 0 : -1;
 }
 
-static __always_inline __u64 address_of(__u64 cookie)
+/* note_target reads where the target is, and how far it has come. */
+static __always_inline int note_target(struct local_note *n)
 {
+	__u64 cookie = n->target;
 	struct bpf_sock *sk = bpf_map_lookup_elem(&targets, &cookie);
-	__u64 address = 0;
+	struct tcp_sock *tcp;
 
-	if (sk) {
-		address = (__u64)(long)bpf_skc_to_tcp_sock(sk);
-		bpf_sk_release(sk);
+	if (!sk)
+		return -1;
+	tcp = bpf_skc_to_tcp_sock(sk);
+	if (tcp) {
+		n->address = (__u64)(long)tcp;
+		n->start = tcp->write_seq;
 	}
-	return address;
+	bpf_sk_release(sk);
+	return tcp ? 0 : -1;
 }
 
 static __always_inline struct bpf_sock *find(struct __sk_buff *skb, const struct enrolment *e)
@@ -269,8 +277,7 @@ static __always_inline int enrol_found(struct bpf_sock *sk, const struct enrolme
 	if (why)
 		return why;
 	note.ports = tcp->inet_conn.icsk_inet.sk.__sk_common.skc_portpair;
-	note.address = address_of(e->target);
-	if (!note.address)
+	if (note_target(&note))
 		return ENROLLED_NO_OWN;
 	n = bpf_sk_storage_get(&notes, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!n)

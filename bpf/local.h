@@ -25,9 +25,9 @@ struct local_note {
 	__u64 target;  /* cookie of the gateway's socket that its bytes go to */
 	__u64 address; /* where the kernel has that socket */
 	__u32 base;    /* sequence number of the first byte that was not relayed yet */
+	__u32 start;   /* and that which it was to have in the target's stream */
 	__u32 ports;   /* of its connection, as the kernel keeps the pair */
 	__u32 way;     /* index into local_ways */
-	__u32 unused;
 };
 
 /* struct enrolment asks for a sender to be enrolled. */
@@ -79,8 +79,10 @@ struct sender {
 /* struct target is what is known of the one it is to go to. */
 struct target {
 	__u64 cookie;
+	__u32 write_seq;
 	__u32 state;
 	__s32 room; /* bytes of memory left in its send buffer */
+	__u32 unused;
 };
 
 /* What the kernel may add to the memory of a message's bytes when it queues them:
@@ -115,6 +117,18 @@ static __always_inline enum local_reason choose_local(const struct local_way *w,
 	if (t->room <= 0 || (__u64)len + LOCAL_OVERHEAD > (__u32)t->room)
 		return LOCAL_NO_ROOM;
 	return LOCAL_REDIRECTED;
+}
+
+/* settle corrects the count of redirected bytes, which are counted before the kernel
+ * writes them: it may have had no memory for some, of which the sender was told. It is
+ * for a message that may be redirected, when all that was relayed, and all that was
+ * redirected, is in the target's write queue. */
+static __always_inline void settle(struct local_way *w, const struct local_note *n,
+				   const struct target *t)
+{
+	__u32 redirected = t->write_seq - n->start - (__u32)w->relayed;
+
+	w->redirected += (__s32)(redirected - (__u32)w->redirected);
 }
 
 /* agree tells whether what the sender says of its stream and what the gateway's end

@@ -29,15 +29,17 @@ type decideLocalLocalTrial struct {
 		Target  uint64
 		Address uint64
 		Base    uint32
+		Start   uint32
 		Ports   uint32
 		Way     uint32
-		Unused  uint32
 	}
 	Target struct {
-		_      structs.HostLayout
-		Cookie uint64
-		State  uint32
-		Room   int32
+		_        structs.HostLayout
+		Cookie   uint64
+		WriteSeq uint32
+		State    uint32
+		Room     int32
+		Unused   uint32
 	}
 	Sender struct {
 		_        structs.HostLayout

@@ -46,9 +46,9 @@ type localLocalNote struct {
 	Target  uint64
 	Address uint64
 	Base    uint32
+	Start   uint32
 	Ports   uint32
 	Way     uint32
-	Unused  uint32
 }
 
 type localLocalReason uint32

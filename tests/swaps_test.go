@@ -101,8 +101,12 @@ func TestTableSwapsUnderLoad(t *testing.T) {
 func TestPolicyChangesUnderLoad(t *testing.T) {
 	eachPath(t, []layout{oneHop}, func(t *testing.T, s *site) {
 		s.anyPath = true
+		other := s.path.name
+		if s.path.asks == "auto" {
+			other = "splice"
+		}
 		whileLoaded(t, s, func(i int, _ harness.Routes) {
-			s.gateways[0].Path = []string{"auto", s.path.name}[i%2]
+			s.gateways[0].Path = []string{"auto", other}[i%2]
 		})
 	})
 }

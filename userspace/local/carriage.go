@@ -63,15 +63,17 @@ func (c *carriage) Active() time.Duration {
 	return min(active, now)
 }
 
-// Tally adds what was redirected to the flow's counters. A message counts when it is
-// given to the target: one that this closes half-way counts in full.
+// Tally adds what was redirected to the flow's counters. A message counts in full when it
+// is given to the target. Should the kernel have had no memory for all of it, the program
+// corrects its count by the next one: until that has caught up, nothing is added.
 func (c *carriage) Tally() {
 	c.Carriage.Tally()
 	for i := range c.ways {
 		if w := &c.ways[i]; w.slot != nil {
-			n := w.slot.Redirected.Load()
-			w.moved.Add(n - w.told)
-			w.told = n
+			if n := w.slot.Redirected.Load(); n > w.told {
+				w.moved.Add(n - w.told)
+				w.told = n
+			}
 		}
 	}
 }
