@@ -65,7 +65,7 @@ func (l *localPath) load(set *settings, log *slog.Logger) error {
 	l.engine = local.New(l.loaded)
 	err = l.engine.SelfTest()
 	if set.localMode == localForce && errors.Is(err, local.ErrMisleads) {
-		log.Warn("local path: processes on this host that it is about are misled", "how", err)
+		log.Warn("local path: forced, though peers on this host may be told wrong", "how", err)
 		return nil
 	}
 	return err

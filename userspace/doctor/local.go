@@ -19,7 +19,7 @@ func LocalCheck(h *Host, p *Plan, test func(context.Context) error) Check {
 		}
 		start := time.Now()
 		if err := test(ctx); err != nil {
-			return []Line{Bad(Warn, "", "see Local acceleration in README.md; or -local-acceleration off, as it is meanwhile", "%s", oneLine(err))}
+			return []Line{Bad(Warn, "", "see Peers on the same host in README.md; or -local-acceleration off, as it is meanwhile", "%s", oneLine(err))}
 		}
 		return []Line{Good("", "self-test: bytes, ends and back-pressure are exact, in %v", time.Since(start).Round(time.Millisecond))}
 	}}

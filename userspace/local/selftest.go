@@ -19,7 +19,7 @@ import (
 // are enrolled, when they ask by ioctl(FIONREAD), that nothing waits to be read: 6.18.44
 // is one, 6.1 and 6.12.117 are not. Programs that ask, such as nginx or those on Java or
 // .NET, may not read on.
-var ErrMisleads = errors.New("this kernel answers FIONREAD with 0 on the sockets that it is about")
+var ErrMisleads = errors.New("this kernel answers ioctl(FIONREAD) with 0 on a socket that is enrolled, whatever waits there")
 
 // SelfTest sends bytes over the path between sockets on loopback, and fails unless
 // each of them comes out where and when it should. The last of its checks is the one
