@@ -152,11 +152,12 @@ static __always_inline enum local_reason forward(struct sk_msg_md *msg, struct l
 
 	look_at_target(n->address, &t);
 	why = choose_local(w, n, &s, &t, msg->size);
+	if (why == LOCAL_REDIRECTED || why == LOCAL_NO_ROOM)
+		settle(w, n, &t);
 	if (why != LOCAL_REDIRECTED)
 		return why;
 	if (bpf_msg_redirect_hash(msg, &targets, &key, 0) != SK_PASS)
 		return LOCAL_REFUSED;
-	settle(w, n, &t);
 	w->redirected += msg->size;
 	w->moved_at = bpf_ktime_get_coarse_ns();
 	return LOCAL_REDIRECTED;

@@ -121,8 +121,9 @@ static __always_inline enum local_reason choose_local(const struct local_way *w,
 
 /* settle corrects the count of redirected bytes, which are counted before the kernel
  * writes them: it may have had no memory for some, of which the sender was told. It is
- * for a message that may be redirected, when all that was relayed, and all that was
- * redirected, is in the target's write queue. */
+ * for a message that is not behind, when all that was relayed, and all that was
+ * redirected, is in the target's write queue: the one that the sender tries again with
+ * is such a message, whether there is room for it or not. */
 static __always_inline void settle(struct local_way *w, const struct local_note *n,
 				   const struct target *t)
 {

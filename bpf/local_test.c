@@ -33,7 +33,7 @@ int decide_local(struct __sk_buff *skb)
 	if ((void *)(t + 1) > (void *)(long)skb->data_end)
 		return TC_ACT_SHOT;
 	t->choice = choose_local(&t->way, &t->note, &t->sender, &t->target, t->len);
-	if (t->choice == LOCAL_REDIRECTED)
+	if (t->choice == LOCAL_REDIRECTED || t->choice == LOCAL_NO_ROOM)
 		settle(&t->way, &t->note, &t->target);
 	t->agreed = agree(t->snd_una, t->sender.write_seq, t->rcv_nxt);
 	return TC_ACT_OK;
