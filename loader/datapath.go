@@ -25,16 +25,20 @@ type Datapath struct {
 // mapWays makes the ways visible in this process.
 func (d *Datapath) mapWays() error {
 	m := d.objects.Ways
-	n := int(m.MaxEntries())
-	page := unix.Getpagesize()
-	length := (n*int(m.ValueSize()) + page - 1) / page * page
-	b, err := unix.Mmap(m.FD(), 0, length, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	b, err := mapMemory(m)
 	if err != nil {
 		return fmt.Errorf("map the ways: %w", err)
 	}
 	d.memory = b
-	d.ways = unsafe.Slice((*slot.Way)(unsafe.Pointer(unsafe.SliceData(b))), n)
+	d.ways = unsafe.Slice((*slot.Way)(unsafe.Pointer(unsafe.SliceData(b))), m.MaxEntries())
 	return nil
+}
+
+// mapMemory makes the values of an array visible in this process.
+func mapMemory(m *ebpf.Map) ([]byte, error) {
+	page := unix.Getpagesize()
+	length := (int(m.MaxEntries())*int(m.ValueSize()) + page - 1) / page * page
+	return unix.Mmap(m.FD(), 0, length, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 }
 
 // Ways is the memory shared with the program, valid until Close.

@@ -23,8 +23,8 @@ func way(change func(*decideWay)) decideWay {
 	return w
 }
 
-// decide runs the decisions on a trial.
-func decide(t *testing.T, p *ebpf.Program, trial *decideTrial) {
+// decide runs the decisions on a trial, to which it is given a pointer.
+func decide(t *testing.T, p *ebpf.Program, trial any) {
 	t.Helper()
 	in, err := binary.Append(nil, binary.NativeEndian, trial)
 	if err != nil {

@@ -29,6 +29,8 @@ generate() {
 generate sockmap "" sockmap.c way policy event reason mark mode rule event_kind
 generate table "" table.c table_end table_state table_policy table_discovery table_health
 generate decide _test decide_test.c trial
+generate local "" local.c local_way local_reason enrolled enrolment
+generate decideLocal _test local_test.c local_trial
 
 if [ "${1:-}" = check ]; then
   for file in "$out"/*; do

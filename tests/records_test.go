@@ -56,6 +56,9 @@ func (s *site) next(i int) string {
 // source is whom gateway i sees its flows come from.
 func (s *site) source(i int) string {
 	link := s.Namespaces[i].Right
+	if s.clientHere {
+		link = s.NS("client").Left
+	}
 	if s.v6 {
 		return link.IPv6.String()
 	}

@@ -3,6 +3,7 @@
 package tests
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -29,8 +30,10 @@ func TestMain(m *testing.M) {
 // path is a way for flows to travel, with what is to be seen of it. A flow must not
 // notice by which one it does.
 type path struct {
-	name       string   // that routes ask for, and the log must have
+	name       string   // that the log must have
+	asks       string   // that routes ask for; "": the same
 	flags      []string // of a gateway that has it
+	layouts    []layout // for it, instead of the test's; nil: those
 	carried    []string // series that grow when flows are carried
 	disordered []string // those that grow when segments are lost, late or double, too
 }
@@ -39,6 +42,10 @@ type path struct {
 var paths = []path{
 	{name: "splice"},
 	{name: "sockmap", carried: []string{`sluice_sockmap_pieces_total{verdict="redirected"}`}},
+	{
+		name: "local", asks: "auto", flags: []string{"-local-acceleration", "force"}, layouts: local,
+		carried: []string{`sluice_local_messages_total{verdict="redirected"}`},
+	},
 }
 
 const (
@@ -52,13 +59,25 @@ type layout struct {
 	name string
 	hops int
 	v6   bool
+	// Who runs beside the gateway, in its namespace.
+	clientHere, serverHere bool
 }
 
 var (
 	oneHop  = layout{name: "one hop", hops: 1}
 	oneHop6 = layout{name: "one hop, IPv6", hops: 1, v6: true}
 	twoHops = layout{name: "two hops", hops: 2}
+
+	local = []layout{
+		{name: "client here", hops: 1, clientHere: true},
+		{name: "server here", hops: 1, serverHere: true},
+		{name: "both here", hops: 1, clientHere: true, serverHere: true},
+		{name: "both here, IPv6", hops: 1, v6: true, clientHere: true, serverHere: true},
+	}
 )
+
+// wired are the layouts with a wire between a peer and the gateway.
+func (l layout) wired() bool { return !l.clientHere || !l.serverHere }
 
 // site is a client, one or two gateways in a row, and a server.
 type site struct {
@@ -86,6 +105,8 @@ func newSite(t *testing.T, p path, l layout, flags ...string) *site {
 		flags:  slices.Concat(p.flags, flags),
 		hello:  harness.Hello(serverName, 0),
 	}
+	// A server may have said all before its process has the connection.
+	s.anyPath = s.serverHere && !s.clientHere
 	s.server = s.listen(t, serverPort)
 	next := s.server.Addr().String()
 	for i := l.hops; i >= 1; i-- {
@@ -102,9 +123,17 @@ func (s *site) start(t *testing.T, i int, next string) *harness.Gateway {
 	return harness.Start(t, s.Namespaces[i], harness.Config{
 		Listen: s.addr(s.Namespaces[i], port),
 		Routes: harness.Routes{serverName: {next}},
-		Path:   s.path.name,
+		Path:   cmp.Or(s.path.asks, s.path.name),
 		Flags:  s.flags,
 	})
+}
+
+// NS is the namespace of somebody in the chain.
+func (s *site) NS(name string) *lab.Namespace {
+	if name == "client" && s.clientHere || name == "server" && s.serverHere {
+		name = "dc1"
+	}
+	return s.Lab.NS(name)
 }
 
 // addr is where a namespace listens, as those to its left see it.
@@ -183,6 +212,9 @@ func (s *site) readHello(c net.Conn) error {
 func overPaths(t *testing.T, layouts []layout, test func(*testing.T, *site), flags ...string) {
 	labtest.NeedRoot(t)
 	for _, p := range paths {
+		if p.layouts != nil {
+			layouts = p.layouts
+		}
 		for _, l := range layouts {
 			t.Run(p.name+", "+l.name, func(t *testing.T) { test(t, newSite(t, p, l, flags...)) })
 		}

@@ -42,6 +42,9 @@ func TestSoak(t *testing.T) {
 			{s.duplicates(1)},
 			{s.loss(0.2), s.reordering(0.5), s.duplicates(0.5)},
 		}
+		if !s.wired() {
+			clear(weather)
+		}
 		rounds := 0
 		for end := time.Now().Add(span); rounds < len(weather) || time.Now().Before(end); rounds++ {
 			s.soak(t, numbers, weather[rounds%len(weather)])

@@ -77,6 +77,7 @@ func newAgent(set *settings, env environment) (*agent, error) {
 		Source:        a.sourceStatus,
 		StateFailures: a.stateFailures,
 		Sockmap:       a.sockmap,
+		Local:         a.local,
 		Routes:        a.pins.eachRoute,
 		MostRoutes:    set.metricsRoutes,
 		Maps:          a.maps,
@@ -431,6 +432,13 @@ func (a *agent) sockmap() metrics.Sockmap {
 		return paths.stats()
 	}
 	return metrics.Sockmap{Why: errStarting.Error()}
+}
+
+func (a *agent) local() metrics.Local {
+	if paths := a.paths.Load(); paths != nil {
+		return paths.localStats()
+	}
+	return metrics.Local{Why: errStarting.Error()}
 }
 
 // maps are how full all maps in the kernel are.

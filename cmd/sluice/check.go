@@ -20,6 +20,7 @@ import (
 	"sluice/userspace/client"
 	"sluice/userspace/config"
 	"sluice/userspace/doctor"
+	"sluice/userspace/local"
 	"sluice/userspace/relay"
 	"sluice/userspace/sockmap"
 )
@@ -127,7 +128,7 @@ func (s *checkSettings) checks(ctx context.Context) ([]doctor.Check, error) {
 			plan.Listen = mesh.Listeners
 		}
 	}
-	checks := append(doctor.HostChecks(host, plan), doctor.SpliceCheck(), doctor.SockmapCheck(host, plan, set.trySockmap))
+	checks := append(doctor.HostChecks(host, plan), doctor.SpliceCheck(), doctor.SockmapCheck(host, plan, set.trySockmap), doctor.LocalCheck(host, plan, set.tryLocal))
 	checks = append(checks, doctor.AddressChecks(host, plan)...)
 	return append(checks, source...), nil
 }
@@ -143,7 +144,7 @@ func (s *settings) plan() *doctor.Plan {
 		listen = (&agent{set: s}).listeners()
 	}
 	return &doctor.Plan{
-		Path: s.path, UnsafeKernel: s.unsafeKernel, BPFDir: s.bpfDir, StateDir: dir,
+		Path: s.path, UnsafeKernel: s.unsafeKernel, Local: s.localMode != localOff, BPFDir: s.bpfDir, StateDir: dir,
 		SharePorts: s.gateway.SharePorts, Metrics: s.metricsBind, Routes: s.routes,
 		Workers: s.gateway.Workers, Pipes: cmp.Or(s.pipes, relay.DefaultPipes), Flows: s.limits.MaxFlows, FilesBeside: filesBeside,
 		Listen: func(context.Context) ([]netip.AddrPort, error) { return listen, nil },
@@ -211,6 +212,22 @@ func (s *settings) trySockmap(context.Context) error {
 		err = engine.SelfTest(0)
 	}
 	return errors.Join(err, loaded.Close(), s.removePins(own, found))
+}
+
+// tryLocal loads the local path, which nobody else sees, and tests it.
+func (s *settings) tryLocal(context.Context) error {
+	if err := missingBriefly(loader.ProbeLocal()); err != nil {
+		return err
+	}
+	loaded, err := loader.LoadLocal(checkFlows)
+	if err != nil {
+		return err
+	}
+	err = local.New(loaded).SelfTest()
+	if s.localMode == localForce && errors.Is(err, local.ErrMisleads) {
+		err = nil
+	}
+	return errors.Join(err, loaded.Close())
 }
 
 // missingBriefly is loader.Missing, with one word for all that only lacks a capability:

@@ -165,11 +165,12 @@ func perSecond(first, last uint64, d time.Duration) float64 {
 func (d *datapath) describe() []admin.Path {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	paths := []admin.Path{{Name: "splice", On: true}, {Name: "sockmap", Why: d.why}}
+	paths := []admin.Path{{Name: "splice", On: true}, {Name: "sockmap", Why: d.why}, {Name: "local"}}
 	if d.engine != nil {
 		why := d.engine.Off()
 		paths[1] = admin.Path{Name: "sockmap", On: why == "", Why: why}
 	}
+	paths[2].On, paths[2].Why = d.local.status()
 	return paths
 }
 

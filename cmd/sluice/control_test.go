@@ -76,7 +76,7 @@ func TestControl(t *testing.T) {
 		s.Uptime <= 0 || s.Kernel == "" || len(s.Listeners) != 1 || s.Table == nil || s.Table.Routes != 1 || !s.Table.Connected {
 		t.Errorf("status %+v", s)
 	}
-	if len(s.Paths) != 2 || !s.Paths[0].On || s.Paths[1].On || s.Paths[1].Why != "no route wants it" {
+	if len(s.Paths) != 3 || !s.Paths[0].On || s.Paths[1].On || s.Paths[1].Why != "no route wants it" {
 		t.Errorf("paths %+v", s.Paths)
 	}
 	if len(s.Errors) != 1 || !strings.Contains(s.Errors[0].Text, "something is odd") {

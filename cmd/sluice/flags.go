@@ -40,6 +40,7 @@ type settings struct {
 	maxTableAge time.Duration // that a source may be away
 	credit      sizeValue     // of the sockmap path, for a flow
 	kernelFlows int           // on the sockmap path at a time
+	localMode   string        // one of localModes
 	pinned      mirror.Limits
 
 	metricsRoutes int
@@ -113,13 +114,14 @@ func (s *settings) pathFlags(fs *flag.FlagSet) {
 	fs.StringVar(&s.path, "path", "", "Carry flows by this `path` unless their route has its own: splice, sockmap, or auto, which begins with splice and moves flows that take turns to sockmap. None: sluice_path of the service in Consul, or else auto.")
 	s.credit = 1 << 20
 	fs.Var(&s.credit, "credit", "Let the kernel have this `size` of a flow's bytes on their way to a receiver, on the sockmap path.")
-	fs.IntVar(&s.kernelFlows, "sockmap-flows", 65536, "Let this `number` of flows be on the sockmap path at a time. Each takes 256 bytes of the kernel's memory from the start; further ones take splice.")
+	fs.IntVar(&s.kernelFlows, "sockmap-flows", 65536, "Let this `number` of flows be on the sockmap path at a time, and as many on the local one. Each takes 256 bytes of the kernel's memory from the start; further ones take splice.")
 	fs.StringVar(&s.bpfDir, "bpf-dir", loader.DefaultRoot, "Pin maps and programs below this `directory` of a BPF file system.")
 	fs.StringVar(&s.instance, "instance", "default", "Pin under this `name`, for several gateways on a host.")
 	fs.IntVar(&s.pinned.Routes, "pinned-routes", 0, "Make the pinned table large enough for this `number` of routes. 0: 32768.")
 	fs.IntVar(&s.pinned.Clusters, "pinned-clusters", 0, "Make it large enough for this `number` of clusters. 0: 32768.")
 	fs.IntVar(&s.pinned.Addresses, "pinned-addresses", 0, "Make it large enough for this `number` of addresses, of all clusters together. 0: 131072.")
-	fs.BoolVar(&s.unsafeKernel, "unsafe-kernel", false, "Use sockmap on a kernel whose version is known to crash with it, because this one was patched.")
+	fs.BoolVar(&s.unsafeKernel, "unsafe-kernel", false, "Use sockmap, and local acceleration, on a kernel whose version is known to crash with it, because this one was patched.")
+	fs.StringVar(&s.localMode, "local-acceleration", localOff, "Have the kernel write what clients and servers on this host send straight into the gateway's other socket, in this `mode`: off; on; or force, which is on even where the kernel then misleads those processes, if they ask how many bytes wait to be read.")
 	fs.IntVar(&s.pipes, "pipes", 0, "Keep at most this `number` of pipes per worker for flows whose receiver is slow. 0: 64.")
 }
 
@@ -169,6 +171,7 @@ func (s *settings) check() error {
 	bad(s.path != "" && !slices.Contains(registration.Paths, s.path), "-path must be auto, splice or sockmap, not %q", s.path)
 	bad(s.credit < route.MinCredit || s.credit > route.MaxCredit, "-credit must be between 64KiB and 65536KiB")
 	bad(s.kernelFlows < 1 || s.kernelFlows > 1<<22, "-sockmap-flows must be between 1 and %d", 1<<22)
+	bad(!slices.Contains(localModes, s.localMode), "-local-acceleration must be off, on or force, not %q", s.localMode)
 	bad(s.pinned.Routes < 0 || s.pinned.Clusters < 0 || s.pinned.Addresses < 0, "-pinned-routes, -pinned-clusters and -pinned-addresses must not be negative")
 	bad(s.metricsRoutes < 1, "-metrics-routes must be at least 1")
 	bad(s.logFormat != "text" && s.logFormat != "json", "-log-format must be text or json, not %q", s.logFormat)

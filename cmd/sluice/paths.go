@@ -27,7 +27,8 @@ type datapath struct {
 	loaded *loader.Datapath // nil: sockmap is off
 	engine *sockmap.Engine  // the same
 	why    string           // sockmap is off, if it is
-	worker int              // to make paths for next
+	local  localPath
+	worker int // to make paths for next
 
 	mu sync.Mutex // held to close it, and to look at it
 }
@@ -35,14 +36,14 @@ type datapath struct {
 // openDatapath loads the kernel's side of the sockmap path, unless no route wants it,
 // and sees whether it works here. That it does not costs the path and not the gateway.
 func openDatapath(set *settings, wanted bool, log *slog.Logger) *datapath {
-	d := &datapath{set: set, log: log}
+	d := &datapath{set: set, log: log, local: openLocal(set, wanted, log)}
 	if !wanted {
 		d.why = "no route wants it"
 		return d
 	}
 	if err := d.load(); err != nil {
 		d.why = err.Error()
-		d.close()
+		d.unload()
 		log.Warn("no sockmap path: flows take splice", "why", err)
 		return d
 	}
@@ -51,7 +52,7 @@ func openDatapath(set *settings, wanted bool, log *slog.Logger) *datapath {
 }
 
 func (d *datapath) load() error {
-	if err := d.checkKernel(); err != nil {
+	if err := checkKernel(d.set, d.log); err != nil {
 		return err
 	}
 	if err := loader.Missing(loader.Probe(d.set.bpfDir)); err != nil {
@@ -74,16 +75,16 @@ func (d *datapath) load() error {
 }
 
 // checkKernel refuses kernels that are known to crash, unless told otherwise.
-func (d *datapath) checkKernel() error {
+func checkKernel(set *settings, log *slog.Logger) error {
 	release, err := loader.Release()
 	if err != nil {
 		return err
 	}
 	switch safety, why := loader.CheckVersion(release); {
-	case safety == loader.Risky && !d.set.unsafeKernel:
+	case safety == loader.Risky && !set.unsafeKernel:
 		return errors.New(why + " (if this one was patched: -unsafe-kernel)")
 	case safety != loader.Safe:
-		d.log.Warn("sockmap on a kernel without all of its fixes", "why", why)
+		log.Warn("sockmap on a kernel without all of its fixes", "why", why)
 	}
 	return nil
 }
@@ -109,15 +110,18 @@ func wantsKernel(general string, own map[string]string, table *route.Table) bool
 // paths makes those of one worker. The last takes every flow.
 func (d *datapath) paths(loop *poll.Loop) ([]gateway.Path, error) {
 	splice, err := relay.New(loop, d.set.pipes)
-	if err != nil || d.engine == nil {
-		return []gateway.Path{splice}, err
+	if err != nil {
+		return nil, err
+	}
+	if d.engine == nil {
+		return d.local.alone(loop, splice), nil
 	}
 	kernel, err := d.engine.Path(loop, d.worker, splice)
 	if err != nil {
 		return nil, err
 	}
 	d.worker++
-	return []gateway.Path{auto.New(loop, splice, kernel), kernel, splice}, nil
+	return []gateway.Path{d.local.before(auto.New(loop, splice, kernel), loop, splice), kernel, splice}, nil
 }
 
 // setPolicy has the program treat a route's flows as an operator wants. Setting nothing
@@ -161,10 +165,23 @@ func (d *datapath) stats() metrics.Sockmap {
 	return s
 }
 
+// localStats is stats for the local path.
+func (d *datapath) localStats() metrics.Local {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.local.stats()
+}
+
 // close unloads what no flow uses any more.
 func (d *datapath) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.unload()
+	d.local.close(d.log)
+}
+
+// unload is close for the sockmap path.
+func (d *datapath) unload() {
 	if d.loaded == nil {
 		return
 	}

@@ -28,6 +28,7 @@ func newGateway(l *lab.Lab, ns *lab.Namespace, sluice string) *gateway {
 	g.Gateway = show.NewGateway(l, ns, sluice,
 		"-listen", fmt.Sprintf("%s,%s", g.listen[0], g.listen[1]),
 		"-routes", g.routes,
+		"-local-acceleration", "force", // nobody here asks how many bytes wait
 		"-drain-timeout", "5s")
 	return g
 }

@@ -20,7 +20,7 @@ import (
 // should be.
 func (s *stage) play(ctx context.Context) error {
 	for _, act := range []func(context.Context) error{
-		s.network, s.gateways, s.requests, s.twoHops, s.bulkDownload,
+		s.network, s.gateways, s.requests, s.twoHops, s.neighbour, s.bulkDownload,
 		s.wrongNames, s.notTLS, s.counters,
 	} {
 		if err := act(ctx); err != nil {
@@ -212,6 +212,27 @@ func (s *stage) twoHops(ctx context.Context) error {
 	}
 	s.Say("")
 	s.Say("   What went into dc1's gateway came out of dc2's, to the byte, both ways.")
+	return nil
+}
+
+// neighbour has a client on a gateway's own host: the kernel takes what it sends past its
+// connection to the gateway. Where the kernel cannot, the flow goes another way.
+func (s *stage) neighbour(ctx context.Context) error {
+	s.Step("A client on dc1's own host, with -local-acceleration")
+	args := s.curl(s.dc1.listen[0], "https://"+s.api.SNI()+"/", "-o", s.file("answer"))
+	s.Command("dc1", args...)
+	if _, err := s.dc1.NS.Output(ctx, args[0], args[1:]...); err != nil {
+		return err
+	}
+	hop1, hop2, err := s.bothHops(ctx)
+	if err != nil {
+		return err
+	}
+	path := s.Field(hop1, "path")
+	s.Say("   | %s's log: path=%s, source=%s; %s's log: path=%s", s.dc1.Name, path, s.Field(hop1, "source"), s.dc2.Name, s.Field(hop2, "path"))
+	if path != "local" {
+		s.Say("   This kernel does not have it: %s's log says why.", s.dc1.Name)
+	}
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/userspace/local"
 	"sluice/userspace/metrics"
 	"sluice/userspace/route"
 	"sluice/userspace/slot"
@@ -160,6 +161,13 @@ func scrape(t *testing.T) string {
 				s.Pieces[r.String()] = 0
 			}
 			return s
+		},
+		Local: func() metrics.Local {
+			l := metrics.Local{Fallbacks: new(local.Engine).Fallen(), Messages: make(map[string]uint64)}
+			for m := range slot.Messages {
+				l.Messages[m.String()] = 0
+			}
+			return l
 		},
 		Routes: func(each func(*metrics.Route)) { each(&metrics.Route{Name: "web", Flows: 1}) },
 		Maps:   func() []metrics.Map { return []metrics.Map{{Name: "routes"}} },

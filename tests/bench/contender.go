@@ -46,6 +46,7 @@ func contenders(sluice string) []contender {
 		ours("splice", anything),
 		ours("sockmap", everything),
 		ours("auto", everything),
+		ours("local", loops),
 		peer("haproxy", startHAProxy, anything, "haproxy", "-v"),
 		peer("nginx", startNginx, anything, "nginx", "-v"),
 		peer("sniproxy", startSniproxy, plainly, "sniproxy", "-V"),

@@ -40,6 +40,7 @@ func (splice) Active() time.Duration { return 0 }
 func (splice) Abort(flow.End)        {}
 func (splice) Tally()                {}
 func (s splice) Leave() bool         { s.left++; return s.leaves }
+func (splice) Holds(int) bool        { return false }
 
 // play begins a flow and returns what moves it.
 func play(f *fake) (*flow.Flow, func(sent, received int)) {

@@ -14,6 +14,7 @@ import (
 type Plan struct {
 	Path         string // as -path: "splice", "sockmap", or "auto" or "" for both
 	UnsafeKernel bool   // use sockmap whatever is known of the kernel
+	Local        bool   // use local acceleration
 	BPFDir       string // where maps are pinned
 	StateDir     string // where the last table is kept; "": nowhere
 	SharePorts   bool   // listen where others do

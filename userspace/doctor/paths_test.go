@@ -50,6 +50,31 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+func TestLocal(t *testing.T) {
+	crashing := Kernel{"6.1.1", Fail, "lacks"}
+	for _, c := range []struct {
+		name          string
+		kernel        Kernel
+		plan          Plan
+		err           error
+		level         Level
+		found, remedy string
+	}{
+		{"works", Kernel{}, Plan{Local: true}, nil, OK, "exact", ""},
+		{"does not", Kernel{}, Plan{Local: true}, errors.New("misled"), Warn, "misled", "README.md"},
+		{"not asked for", crashing, Plan{}, errors.New("tried"), OK, "not tried", ""},
+		{"not wanted", Kernel{}, Plan{Local: true, Path: "splice"}, errors.New("tried"), OK, "not tried", ""},
+		{"dangerous", crashing, Plan{Local: true}, errors.New("tried"), Warn, "known to crash", "release"},
+		{"dangerous, they say", crashing, Plan{Local: true, UnsafeKernel: true}, nil, OK, "exact", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			check := LocalCheck(&Host{Kernel: c.kernel}, &c.plan, func(context.Context) error { return c.err })
+			r := Run(t.Context(), []Check{check}, time.Minute)
+			expect(t, one(t, r.Lines, "local"), c.level, c.found, c.remedy)
+		})
+	}
+}
+
 func TestRoutes(t *testing.T) {
 	for _, c := range []struct {
 		name, text    string

@@ -20,4 +20,7 @@ type Movable interface {
 	// no more, the sockets are the caller's, and whatever is unread in them is to
 	// be moved by the next path.
 	Leave() bool
+	// Holds tells whether the path holds bytes of a way: from downstream (0), or from
+	// upstream (1).
+	Holds(way int) bool
 }

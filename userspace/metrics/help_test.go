@@ -22,6 +22,7 @@ type world struct {
 	table          route.Store
 	age            time.Duration
 	sockmap        Sockmap
+	local          Local
 	routes         []Route
 	mostRoutes     int
 	maps           []Map
@@ -44,6 +45,7 @@ func (w *world) metrics() *Metrics {
 		Source:        func() (bool, time.Time, int) { return w.connected, w.since, 3 },
 		StateFailures: func() uint64 { return 0 },
 		Sockmap:       func() Sockmap { return w.sockmap },
+		Local:         func() Local { return w.local },
 		Routes: func(each func(*Route)) {
 			for i := range w.routes {
 				each(&w.routes[i])

@@ -33,6 +33,7 @@ type Sources struct {
 	Source        func() (connected bool, since time.Time, kept int)
 	StateFailures func() uint64 // attempts to put the table on disk that failed
 	Sockmap       func() Sockmap
+	Local         func() Local
 	Routes        func(each func(*Route)) // what routes have done
 	MostRoutes    int                     // that have series of their own; 0: DefaultRoutes
 	Maps          func() []Map
@@ -110,7 +111,7 @@ func (m *Metrics) addFlows() {
 		}
 	}
 	m.paths = m.counterVec("path_flows_total", "Flows carried and over, by path.", "path")
-	for _, path := range []string{"splice", "sockmap"} {
+	for _, path := range []string{"splice", "sockmap", "local"} {
 		m.paths.WithLabelValues(path)
 	}
 	m.hello = m.histogram("hello_seconds", "Time from accept to the whole ClientHello.")
@@ -145,7 +146,7 @@ func (m *Metrics) addConnects() {
 
 func (m *Metrics) addSources(s Sources) {
 	m.gauge("flows_active", "Connections now, those without an upstream yet included.", func() float64 { return float64(s.Active()) })
-	m.registry.MustRegister(newByteCounter(s.Bytes), newSockmapCollector(s.Sockmap),
+	m.registry.MustRegister(newByteCounter(s.Bytes), newSockmapCollector(s.Sockmap), newLocalCollector(s.Local),
 		newRouteCollector(s.Routes, cmp.Or(s.MostRoutes, DefaultRoutes)), newMapCollector(s.Maps))
 	m.counterFunc("accesslog_dropped_total", "Access log lines lost to a slow or failing output.",
 		func() float64 { return float64(s.AccessDropped()) })

@@ -284,3 +284,17 @@ func TestSockmap(t *testing.T) {
 		"sluice_sockmap_fallbacks_total full": 3, "sluice_sockmap_pieces_total redirected": 4,
 	})
 }
+
+func TestLocal(t *testing.T) {
+	w := &world{local: Local{Why: "no rights", Fallbacks: map[string]uint64{"remote": 0}, Messages: map[string]uint64{"redirected": 0}}}
+	m := w.metrics()
+	before := values(t, m)
+	if before["sluice_local_off no rights"] != 1 {
+		t.Errorf("the reason is not told: %v", before)
+	}
+	delete(before, "sluice_local_off no rights") // gone when it is on
+	w.local = Local{On: true, Fallbacks: map[string]uint64{"remote": 3}, Messages: map[string]uint64{"redirected": 4}}
+	expectChange(t, before, values(t, m), map[string]float64{
+		"sluice_local_on": 1, "sluice_local_fallbacks_total remote": 3, "sluice_local_messages_total redirected": 4,
+	})
+}

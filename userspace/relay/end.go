@@ -31,13 +31,16 @@ func (c *carriage) Leave() bool {
 	}
 	for i := range c.ways {
 		w := &c.ways[i]
-		if w.held > 0 || w.spill != nil || w.eof || c.legs[i].broken != nil {
+		if c.Holds(i) || w.eof || c.legs[i].broken != nil {
 			return false
 		}
 	}
 	c.ended = true // for turns that it asked for
 	return true
 }
+
+// Holds tells whether bytes that were read on way i have yet to be written.
+func (c *carriage) Holds(i int) bool { return c.ways[i].held > 0 || c.ways[i].spill != nil }
 
 // fail ends the flow because leg i is broken, but only after what came from there
 // before: the answer of a server that then resets the upload it refuses may be

@@ -11,6 +11,7 @@ import (
 
 	"sluice/userspace/flow"
 	"sluice/userspace/poll"
+	"sluice/userspace/rehearsal"
 	"sluice/userspace/slot"
 )
 
@@ -59,7 +60,7 @@ func TestRefused(t *testing.T) {
 	before := descriptors(t)
 	k := newFake(1, 2)
 	e := newEngine(t, k)
-	listen, err := listenLocally()
+	listen, err := rehearsal.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +71,7 @@ func TestRefused(t *testing.T) {
 			var legs [2]poll.FD
 			for i := range own {
 				var err error
-				if peers[i], own[i], err = connectTo(listen); err != nil {
+				if peers[i], own[i], err = rehearsal.Connection(listen); err != nil {
 					t.Fatal(err)
 				}
 				if legs[i], err = loop.Add(own[i], poll.Stream, ignore{}); err != nil {
@@ -176,12 +177,12 @@ func TestAdmit(t *testing.T) {
 
 // TestPosition follows the length of a stream, whichever side began it.
 func TestPosition(t *testing.T) {
-	listen, err := listenLocally()
+	listen, err := rehearsal.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(listen)
-	peer, own, err := connectTo(listen)
+	peer, own, err := rehearsal.Connection(listen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +195,7 @@ func TestPosition(t *testing.T) {
 		}
 		sent := uint64(0)
 		for _, n := range []int{1, 1000, 50_000} {
-			if err := sendBytes(fd, make([]byte, n)); err != nil {
+			if err := rehearsal.Send(fd, make([]byte, n)); err != nil {
 				t.Fatal(err)
 			}
 			sent += uint64(n)
@@ -227,12 +228,12 @@ func descriptors(t *testing.T) int {
 // TestPositionIsExact asks all the time while acknowledgements come in: what is said
 // to be exact must be, since a flow begins with it.
 func TestPositionIsExact(t *testing.T) {
-	listen, err := listenLocally()
+	listen, err := rehearsal.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(listen)
-	peer, own, err := connectTo(listen)
+	peer, own, err := rehearsal.Connection(listen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,3 +273,7 @@ func TestPositionIsExact(t *testing.T) {
 	<-read
 	unix.Close(peer)
 }
+
+type ignore struct{}
+
+func (ignore) Ready(poll.Events) {}

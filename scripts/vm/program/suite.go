@@ -11,6 +11,7 @@ var suite = []tests{
 	{Package: "./userspace/gateway"},
 	{Package: "./userspace/sockmap"},
 	{Package: "./loader", Skip: "^TestTableBig$"},
+	{Package: "./tests/local"},
 	{Package: "./tests/sockmap", Skip: "^TestLeaks$"},
 	{
 		Package: "./tests",
@@ -61,7 +62,7 @@ var modules = []string{
 	"veth", "ifb", "sch_tbf",
 	"sch_netem", "sch_htb", "sch_ingress", "cls_bpf", "cls_matchall", "act_mirred",
 	"nf_tables", "nft_numgen", "nft_objref?", "nft_dup_netdev", "nft_limit",
-	"tls", "tcp_diag",
+	"tls", "ghash_generic?", "gcm", "tcp_diag",
 	"xfrm_user", // the netlink library opens sockets of all kinds
 }
 

@@ -3,97 +3,12 @@ package sockmap
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"sluice/userspace/rehearsal"
 )
-
-// Sockets of the self-test. They block, for testPatience at most, but for those
-// that the path gets.
-
-func listenLocally() (int, error) {
-	fd, err := localSocket()
-	if err != nil {
-		return -1, err
-	}
-	err = errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 16))
-	if err != nil {
-		unix.Close(fd)
-		return -1, fmt.Errorf("listen on loopback: %w", err)
-	}
-	return fd, nil
-}
-
-func localSocket() (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
-	if err != nil {
-		return -1, fmt.Errorf("make a socket: %w", err)
-	}
-	wait := unix.NsecToTimeval(int64(testPatience))
-	err = errors.Join(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait),
-		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &wait),
-		// Small, for back-pressure to show soon.
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, testCredit),
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, testCredit))
-	if err != nil {
-		unix.Close(fd)
-		return -1, fmt.Errorf("set up a socket: %w", err)
-	}
-	return fd, nil
-}
-
-// connectTo makes a connection to a listener and returns both ends of it.
-func connectTo(listen int) (peer, own int, err error) {
-	addr, err := unix.Getsockname(listen)
-	if err != nil {
-		return -1, -1, err
-	}
-	if peer, err = localSocket(); err != nil {
-		return -1, -1, err
-	}
-	if err = connect(peer, addr); err == nil {
-		for {
-			own, _, err = unix.Accept4(listen, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
-			if err != unix.EINTR {
-				break
-			}
-		}
-	}
-	if err != nil {
-		unix.Close(peer)
-		return -1, -1, fmt.Errorf("connect over loopback: %w", err)
-	}
-	return peer, own, nil
-}
-
-// connect is the blocking call. A signal, such as the Go runtime's own, may end it
-// early; the kernel goes on connecting then, and the next call waits for that. When
-// the socket's time is up, that one says EALREADY.
-func connect(fd int, addr unix.Sockaddr) error {
-	for {
-		if err := unix.Connect(fd, addr); err != unix.EINTR {
-			return err
-		}
-	}
-}
-
-// acknowledged waits until all that a socket has sent has arrived.
-func acknowledged(fd int) error {
-	for deadline := time.Now().Add(testPatience); ; time.Sleep(100 * time.Microsecond) {
-		left, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
-		if err != nil {
-			return fmt.Errorf("read SIOCOUTQ: %w", err)
-		}
-		if left == 0 {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return errors.New("what was sent is not acknowledged")
-		}
-	}
-}
 
 // From linux/tcp.h; package unix does not have them.
 const (
@@ -136,7 +51,7 @@ func rewind(fd int, n uint32) (int, error) {
 		}
 	}
 	unix.Close(fd) // without a word to the peer, in repair
-	fd, err = localSocket()
+	fd, err = rehearsal.Socket()
 	if err != nil {
 		return -1, err
 	}

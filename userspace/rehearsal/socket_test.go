@@ -1,4 +1,4 @@
-package sockmap
+package rehearsal
 
 import (
 	"runtime"
@@ -11,7 +11,7 @@ import (
 // fullListener is one whose queue has no room: who connects to it waits.
 func fullListener(t *testing.T) int {
 	t.Helper()
-	listen, err := listenLocally()
+	listen, err := Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func fullListener(t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fd, err := localSocket()
+	fd, err := Socket()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,11 +56,11 @@ func TestConnectInterrupted(t *testing.T) {
 				runtime.LockOSThread()
 				defer runtime.UnlockOSThread()
 				thread <- unix.Gettid()
-				peer, own, err := connectTo(listen)
+				peer, own, err := Connection(listen)
 				done <- pair{peer, own, err}
 			}()
 			tid := <-thread
-			for begun := time.Now(); time.Since(begun) < testPatience/10; time.Sleep(time.Millisecond) {
+			for begun := time.Now(); time.Since(begun) < Patience/10; time.Sleep(time.Millisecond) {
 				if err := unix.Tgkill(unix.Getpid(), tid, unix.SIGURG); err != nil {
 					t.Fatal(err)
 				}
@@ -81,7 +81,7 @@ func TestConnectInterrupted(t *testing.T) {
 					unix.Close(got.peer)
 					unix.Close(got.own)
 				}
-			case <-time.After(4 * testPatience):
+			case <-time.After(4 * Patience):
 				t.Error("it does not end")
 			}
 		})

@@ -1,0 +1,203 @@
+package loader
+
+import (
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/google/go-cmp/cmp"
+
+	"sluice/userspace/slot"
+)
+
+func loadLocalTrials(t *testing.T) *ebpf.Program {
+	t.Helper()
+	needRoot(t)
+	var o decideLocalObjects
+	if err := loadDecideLocalObjects(&o, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { o.Close() })
+	return o.DecideLocal
+}
+
+// TestLocalChoice: a message of 1,000 bytes, of a sender that has sent 500 over TCP, all
+// of which are relayed, to a target with room.
+func TestLocalChoice(t *testing.T) {
+	p := loadLocalTrials(t)
+	const established, closeWait, overhead = 1, 8, 16384
+	type trial = decideLocalLocalTrial
+	for _, c := range []struct {
+		name   string
+		change func(*trial)
+		want   slot.Message
+	}{
+		{"all relayed", func(*trial) {}, slot.MessageRedirected},
+		{"nothing was sent yet", func(d *trial) { d.Way.Relayed, d.Sender.WriteSeq = 0, 7000 }, slot.MessageRedirected},
+		{"redirected before", func(d *trial) { d.Way.Redirected = 1 << 40 }, slot.MessageRedirected},
+		{"over the wrap", func(d *trial) { d.Note.Base, d.Sender.WriteSeq = 0xffffff00, 244 }, slot.MessageRedirected},
+		{"after 4 GiB", func(d *trial) { d.Way.Relayed = 1<<32 + 500 }, slot.MessageRedirected},
+		{"one byte on its way", func(d *trial) { d.Sender.WriteSeq++ }, slot.MessageBehind},
+		{"one byte not written yet", func(d *trial) { d.Way.Relayed-- }, slot.MessageBehind},
+		{"the sender's socket is another connection's", func(d *trial) { d.Sender.Ports++ }, slot.MessageUnknown},
+		{"the way is another flow's", func(d *trial) { d.Way.Target++ }, slot.MessageUnknown},
+		{"the way is nobody's", func(d *trial) { d.Way.Target, d.Note.Target, d.Target.Cookie = 0, 0, 0 }, slot.MessageUnknown},
+		{"kernel TLS", func(d *trial) { d.Sender.Ulp = 1 }, slot.MessageULP},
+		{"the target's memory is another socket's", func(d *trial) { d.Target.Cookie++ }, slot.MessageGone},
+		{"the target's memory is gone", func(d *trial) { d.Target.Cookie, d.Target.State = 0, 0 }, slot.MessageGone},
+		{"the server has ended its stream", func(d *trial) { d.Target.State = closeWait }, slot.MessageRedirected},
+		{"the target has ended its own", func(d *trial) { d.Target.State = 4 }, slot.MessageGone},
+		{"it fits exactly", func(d *trial) { d.Target.Room = 1000 + overhead }, slot.MessageRedirected},
+		{"a byte too large", func(d *trial) { d.Target.Room = 999 + overhead }, slot.MessageNoRoom},
+		{"no room", func(d *trial) { d.Target.Room = 0 }, slot.MessageNoRoom},
+		{"less than no room", func(d *trial) { d.Target.Room = -5 }, slot.MessageNoRoom},
+		{"the largest there could be", func(d *trial) { d.Len = 0xffffffff }, slot.MessageNoRoom},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var d trial
+			d.Way.Target, d.Note.Target, d.Target.Cookie = 77, 77, 77
+			d.Note.Base, d.Way.Relayed, d.Sender.WriteSeq = 7000, 500, 7500
+			d.Note.Ports, d.Sender.Ports = 0x12345678, 0x12345678
+			d.Target.State, d.Target.Room, d.Len = established, 1<<20, 1000
+			d.Target.WriteSeq = 4_000_000_500
+			d.Note.Start = 4_000_000_000
+			c.change(&d)
+			decide(t, p, &d)
+			if got := slot.Message(d.Choice); got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// TestSettle: what is in the target's write queue beside the 500 bytes that were relayed
+// was redirected, whatever was counted.
+func TestSettle(t *testing.T) {
+	p := loadLocalTrials(t)
+	for _, c := range []struct {
+		name    string
+		counted uint64
+		written uint32 // by the target, from the beginning of its numbers
+		want    uint64
+	}{
+		{"nothing", 0, 500, 0},
+		{"all as counted", 700, 1200, 700},
+		{"the kernel had no memory", 700, 900, 400},
+		{"nor for any", 700, 500, 0},
+		{"after 8 GiB", 2<<32 + 700, 1200, 2<<32 + 700},
+		{"after 8 GiB, without memory", 2<<32 + 7, 497, 2<<32 - 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var d decideLocalLocalTrial
+			d.Way.Target, d.Note.Target, d.Target.Cookie = 77, 77, 77
+			d.Way.Relayed, d.Sender.WriteSeq = 500, 500
+			d.Target.State, d.Target.Room, d.Len = 1, 1<<20, 1
+			d.Note.Start = 0xfffffff0
+			d.Target.WriteSeq = d.Note.Start + c.written
+			d.Way.Redirected = c.counted
+			decide(t, p, &d)
+			if d.Way.Redirected != c.want {
+				t.Errorf("settled at %d, want %d", d.Way.Redirected, c.want)
+			}
+		})
+	}
+}
+
+// TestAgree: the receiver has something between what it has acknowledged and what was
+// sent.
+func TestAgree(t *testing.T) {
+	p := loadLocalTrials(t)
+	for _, c := range []struct {
+		name                  string
+		sndUna, next, written uint32
+		want                  bool
+	}{
+		{"nothing is on its way", 500, 500, 500, true},
+		{"all is", 500, 500, 900, true},
+		{"the acknowledgement is", 500, 900, 900, true},
+		{"over the wrap", 0xfffffff0, 0, 16, true},
+		{"more came than was sent", 500, 901, 900, false},
+		{"less came than was acknowledged", 500, 499, 900, false},
+		{"numbers of another stream", 500, 500 + 1<<31, 900, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := decideLocalLocalTrial{SndUna: c.sndUna, RcvNxt: c.next}
+			d.Sender.WriteSeq = c.written
+			decide(t, p, &d)
+			if d.Agreed != 0 != c.want {
+				t.Errorf("got %t", !c.want)
+			}
+		})
+	}
+}
+
+// TestLocalLayout compares what the programs and userspace share.
+func TestLocalLayout(t *testing.T) {
+	spec, err := loadLocal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	typ := reflect.TypeFor[slot.Local]()
+	want := map[string][2]uint32{"": {0, uint32(typ.Size())}}
+	for f := range typ.Fields() {
+		if f.Name != "_" {
+			want[snake(f.Name)] = [2]uint32{uint32(f.Offset), uint32(f.Type.Size())}
+		}
+	}
+	if diff := cmp.Diff(want, btfLayout(t, spec.Types, "local_way")); diff != "" {
+		t.Errorf("layout (- Go, + C):\n%s", diff)
+	}
+}
+
+// TestLocalNames compares the enumerations of the local path, whose names are the same
+// but for their case.
+func TestLocalNames(t *testing.T) {
+	spec, err := loadLocal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		enum, prefix string
+		number       uint64
+		name         func(uint64) string
+	}{
+		{"local_reason", "LOCAL_", uint64(slot.Messages), func(n uint64) string { return slot.Message(n).String() }},
+		{"enrolled", "ENROLLED_", uint64(slot.EnrolledReasons), func(n uint64) string { return slot.Enrolled(n).String() }},
+	} {
+		var e *btf.Enum
+		if err := spec.Types.TypeByName(c.enum, &e); err != nil {
+			t.Fatal(err)
+		}
+		if len(e.Values) != int(c.number)+1 {
+			t.Errorf("%s: %d values in C, %d in Go", c.enum, len(e.Values)-1, c.number)
+		}
+		for _, v := range e.Values {
+			name := strings.ToLower(strings.TrimPrefix(v.Name, c.prefix))
+			if got := c.name(v.Value); v.Value < c.number && got != name {
+				t.Errorf("%s %d is %q in Go and %q in C", c.enum, v.Value, got, name)
+			}
+		}
+	}
+}
+
+// TestFindNobody: without a connection between two addresses, there is nobody.
+func TestFindNobody(t *testing.T) {
+	needRoot(t)
+	l, err := LoadLocal(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, a := range []string{"127.0.0.1", "::1", "::ffff:127.0.0.1"} {
+		own, other := netip.AddrPortFrom(netip.MustParseAddr(a), 1), netip.AddrPortFrom(netip.MustParseAddr(a), 2)
+		if found, err := l.Find(own, other); found || err != nil {
+			t.Errorf("%s: %t, %v", a, found, err)
+		}
+		if answer, err := l.Enrol(own, other, 1, 2, 0); answer != slot.Absent || err != nil {
+			t.Errorf("%s: %v, %v", a, answer, err)
+		}
+	}
+}
