@@ -59,17 +59,30 @@ static __always_inline void tell(const struct way *w, __u32 index, enum event_ki
 		count(REASON_EVENT_LOST);
 }
 
-/* trim cuts bytes off the head of a piece. */
+/* struct trimming is the state of trim_head's loop. */
+struct trimming {
+	struct __sk_buff *skb;
+	__u32 surplus;
+	int err;
+};
+
+static long trim_some(__u32 turn __attribute__((unused)), struct trimming *t)
+{
+	__u32 cut = t->surplus < TRIM_MOST ? t->surplus : TRIM_MOST;
+
+	t->err = bpf_skb_adjust_room(t->skb, -(__s32)cut, 0, 0);
+	t->surplus -= cut;
+	return t->err || !t->surplus;
+}
+
+/* trim_head cuts bytes off the head of a piece. A loop of the program's own the
+ * kernel would verify turn by turn, at each start: 0.4 s. */
 static __always_inline int trim_head(struct __sk_buff *skb, __u32 surplus)
 {
-	for (int i = 0; i < TRIM_TURNS && surplus; i++) {
-		__u32 cut = surplus < TRIM_MOST ? surplus : TRIM_MOST;
+	struct trimming t = { .skb = skb, .surplus = surplus };
 
-		if (bpf_skb_adjust_room(skb, -(__s32)cut, 0, 0))
-			return -1;
-		surplus -= cut;
-	}
-	return surplus ? -1 : 0;
+	bpf_loop(TRIM_TURNS, trim_some, &t, 0);
+	return t.err || t.surplus ? -1 : 0;
 }
 
 /* begin sets what a way expects first: what is not read yet. */

@@ -106,7 +106,9 @@ func (l *load) open() error {
 		}
 		return l.startTalks(w.Flows - bulkOfMixed)
 	}
-	if w.Flows > 1 {
+	// A thread's blocking calls add the least of their own. But local acceleration is for
+	// processes that do not block.
+	if w.Flows > 1 || w.Layout == figure.Local {
 		return l.startTalks(w.Flows)
 	}
 	return l.start(1, command{opEcho, uint32(w.Size)}, l.pingPong)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -31,14 +32,15 @@ type Gateway struct {
 	Path           string        // that every route asks for
 	ConnectTimeout time.Duration // of every cluster; at first longer than any SYN is lost for
 
-	t       testing.TB
-	ns      *lab.Namespace
-	dir     string
-	metrics string // where it answers HTTP
-	args    []string
-	cmd     *exec.Cmd  // nil once it was ended
-	ended   chan error // its end, once
-	client  *http.Client
+	t        testing.TB
+	ns       *lab.Namespace
+	dir      string
+	metrics  string // where it answers HTTP
+	args     []string
+	cmd      *exec.Cmd  // nil once it was ended
+	ended    chan error // its end, once
+	instance string
+	client   *http.Client
 }
 
 // Workers is how many event loops a gateway has, on every machine.
@@ -64,17 +66,22 @@ func Start(t testing.TB, ns *lab.Namespace, conf Config) *Gateway {
 		ns:             ns,
 		dir:            t.TempDir(),
 		metrics:        fmt.Sprintf("127.0.0.1:%d", metricsPort.Add(1)),
+		instance:       fmt.Sprint("test-", metricsPort.Load()),
 		ended:          make(chan error, 1),
 		client: &http.Client{
 			Timeout:   Patience,
 			Transport: &http.Transport{DialContext: ns.Dial, DisableKeepAlives: true},
 		},
 	}
+	if i := slices.Index(conf.Flags, "-instance"); i >= 0 {
+		g.instance = conf.Flags[i+1]
+	}
 	g.SetRoutes(conf.Routes)
 	g.args = append([]string{"gateway", "-listen", conf.Listen,
 		"-routes", g.file("routes.hcl"), "-metrics-bind", g.metrics, "-log-format", "json",
 		"-access-log", g.file("access.log"), "-drain-timeout", "30s", "-admin-socket", "off",
-		"-bpf-dir", BPF(t), "-instance", fmt.Sprint("test-", metricsPort.Load()),
+		"-bpf-dir", BPF(t), "-instance", g.instance,
+		"-pinned-routes", "1000", "-pinned-clusters", "1000", "-pinned-addresses", "1000", // quick to make
 		"-workers", strconv.Itoa(Workers)}, conf.Flags...)
 	t.Cleanup(g.cleanup)
 	g.run()
@@ -190,6 +197,10 @@ func verdict(end error, log string) error {
 
 func (g *Gateway) cleanup() {
 	g.Stop()
+	// The table that it has left takes memory of the kernel's.
+	if err := os.RemoveAll(filepath.Join(BPF(g.t), g.instance)); err != nil {
+		g.t.Errorf("remove what the gateway has pinned: %v", err)
+	}
 	if g.t.Failed() {
 		g.t.Logf("log of the gateway in %s:\n%s\naccess log:\n%s", g.ns.Name, tail(g.text("sluice.log")), tail(g.text("access.log")))
 	}
