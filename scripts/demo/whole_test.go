@@ -70,7 +70,7 @@ func TestInterrupted(t *testing.T) {
 	needTools(t)
 	sluice := build(t)
 	labtest.NoLeaks(t)
-	for _, word := range []string{"1. A network", "Both say", "3. Requests", "5. A download", "7. What"} {
+	for _, word := range []string{"1. A network", "Both say", "3. Requests", "5. A client", "6. A download", "8. What"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		out := &stopAt{word: word, cancel: cancel}
 		var errs bytes.Buffer

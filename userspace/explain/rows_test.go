@@ -132,7 +132,7 @@ func TestRowJSON(t *testing.T) {
 	if err := json.Unmarshal(b, &fields); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"active", "cluster", "connect_failures", "endpoints", "flows", "healthy", "name", "override", "path", "rates", "received", "refuse", "refused", "sent"}
+	want := []string{"active", "cluster", "connect_failures", "endpoints", "flows", "healthy", "kernel_received", "kernel_sent", "name", "override", "path", "rates", "received", "refuse", "refused", "sent"}
 	if got := slices.Sorted(maps.Keys(fields)); !slices.Equal(got, want) {
 		t.Errorf("fields %q, want %q", got, want)
 	}

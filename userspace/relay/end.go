@@ -138,6 +138,14 @@ func socketError(fd poll.FD) error {
 	return err
 }
 
+// closed tells whether both sides of a connection are over: without an end of ours, by
+// a reset.
+func closed(fd int) bool {
+	const tcpClose = 7 // TCP_CLOSE of the kernel's net/tcp_states.h
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	return err == nil && info.State == tcpClose
+}
+
 // errText is the system's word for an error of a peer, for the log.
 func errText(err error) string {
 	var errno unix.Errno

@@ -219,7 +219,10 @@ func (c *carriage) fill(i int) bool {
 		src.readable, src.told = false, true
 	case err != nil:
 		c.fail(i, err)
-	case src.broken == nil: // a socket whose error was taken looks like one that ended
+	case src.broken != nil: // a socket whose error was taken looks like one that ended
+	case !c.ways[1-i].shut && closed(src.fd.Sys):
+		c.fail(i, unix.ECONNRESET) // who writes to it from elsewhere may have taken the error
+	default:
 		w.eof = true
 		c.active = c.path.loop.Now()
 		c.passEnd(i)

@@ -301,3 +301,31 @@ func TestAbortAtOnce(t *testing.T) {
 	wantReset(t, f.server)
 	f.wantEnd(result{flow.DrainTimeout, ""}, 0, 0)
 }
+
+// TestResetWhoseErrorWasTaken has somebody else ask the gateway's socket for its error,
+// as the kernel does for one who writes to it by a sockmap. It must not pass for an end.
+func TestResetWhoseErrorWasTaken(t *testing.T) {
+	sides(t, func(t *testing.T, f *testFlow, breaker, other *net.TCPConn, end result) {
+		leg := 0
+		if breaker == f.server {
+			leg = 1
+		}
+		// The first look is over: what comes now is told by an event.
+		if err := transmit(other, newSource(1), 100, 100); err != nil {
+			t.Fatal(err)
+		}
+		if err := expect(breaker, newSource(1), 100); err != nil {
+			t.Fatal(err)
+		}
+		release := f.r.hold()
+		fd := f.c.legs[leg].fd.Sys
+		reset(t, breaker)
+		eventually(t, "the reset", func() bool { return closed(fd) })
+		if n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); err != nil || n != int(unix.ECONNRESET) {
+			t.Fatalf("the socket's error is %d, %v", n, err)
+		}
+		release()
+		wantReset(t, other)
+		f.wantEnd(end, 100*leg, 100*(1-leg))
+	})
+}
