@@ -115,10 +115,10 @@ func (m *Mirror) fits(t *route.Table, d route.Delta) error {
 		what, setting string
 		n, peak, most int // in the end, on the way, allowed in the end
 	}{
-		{"routes", "Routes", routes, before + n.ids + len(m.strays.routes), m.limits.Routes},
-		{"clusters", "Clusters", clusters, len(m.clusters) + n.clusters + len(m.strays.clusters), m.limits.Clusters},
-		{"addresses", "Addresses", m.addresses + n.entries - n.gone, m.addresses + n.entries + len(m.strays.endpoints), m.limits.Addresses},
-		{"texts of 256 bytes", "Texts", 0, m.texts.pieces + n.pieces + len(m.strays.texts), m.limits.Texts},
+		{"routes", "-pinned-routes", routes, before + n.ids + len(m.strays.routes), m.limits.Routes},
+		{"clusters", "-pinned-clusters", clusters, len(m.clusters) + n.clusters + len(m.strays.clusters), m.limits.Clusters},
+		{"addresses", "-pinned-addresses", m.addresses + n.entries - n.gone, m.addresses + n.entries + len(m.strays.endpoints), m.limits.Addresses},
+		{"texts of 256 bytes", "none", 0, m.texts.pieces + n.pieces + len(m.strays.texts), m.limits.Texts},
 	} {
 		if c.n > c.most {
 			return fmt.Errorf("it has %d %s, and the maps hold %d (setting: %s)", c.n, c.what, c.most, c.setting)
@@ -128,7 +128,7 @@ func (m *Mirror) fits(t *route.Table, d route.Delta) error {
 		}
 	}
 	if left := m.available(n.ids); left < n.ids {
-		return fmt.Errorf("%d of its routes are new, and %d ids are left: the others are of routes to be replaced, or of such as are gone and still have flows (setting: Routes)", n.ids, left)
+		return fmt.Errorf("%d of its routes are new, and %d ids are left: the others are of routes to be replaced, or of such as are gone and still have flows (setting: -pinned-routes)", n.ids, left)
 	}
 	if m.nextCluster > math.MaxUint32-uint32(n.clusters) || m.texts.next > math.MaxUint32-uint32(len(n.texts)) {
 		return errors.New("every id was used once: unload the maps")

@@ -10,7 +10,7 @@ var suite = []tests{
 	{Package: "./userspace/relay"},
 	{Package: "./userspace/gateway"},
 	{Package: "./userspace/sockmap"},
-	{Package: "./loader", Skip: "^TestTableBig$"},
+	{Package: "./loader", Skip: "^TestTableBig"},
 	{Package: "./tests/local"},
 	{Package: "./tests/sockmap", Skip: "^TestLeaks$"},
 	{
