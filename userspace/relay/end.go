@@ -62,10 +62,12 @@ const resetPatience = time.Second
 // resetCheck is how often it is looked whether that is so.
 const resetCheck = 2 * time.Millisecond
 
-// pendingReset is the reset of a leg that is yet to be passed on.
+// pendingReset is the reset of a flow that is yet to be passed on.
 type pendingReset struct {
-	since time.Duration
-	timer poll.Timer
+	end    flow.End // by the leg that was the first to be broken
+	detail string
+	since  time.Duration
+	timer  poll.Timer
 }
 
 // passReset ends the flow, leg i being broken and nothing more to be had from it, once
@@ -75,7 +77,12 @@ func (c *carriage) passReset(i int) {
 	w, dst := &c.ways[i], &c.legs[1-i]
 	now := c.path.loop.Now()
 	if c.reset == nil {
-		c.reset = &pendingReset{since: now}
+		first, err := c.first(i)
+		c.reset = &pendingReset{
+			end:    [2]flow.End{flow.DownstreamReset, flow.UpstreamReset}[first],
+			detail: errText(err),
+			since:  now,
+		}
 		c.reset.timer.F = func() { c.pump(i) }
 	}
 	owes := w.held > 0 || w.spill != nil || !delivered(dst.fd.Sys)
@@ -83,7 +90,19 @@ func (c *carriage) passReset(i int) {
 		c.path.loop.After(&c.reset.timer, resetCheck)
 		return
 	}
-	c.finish([2]flow.End{flow.DownstreamReset, flow.UpstreamReset}[i], errText(c.legs[i].broken), -1)
+	c.finish(c.reset.end, c.reset.detail, -1)
+}
+
+// first tells which leg was the first to be broken, and by what, when leg i is. Whoever
+// writes to the other one from elsewhere may have been told of its reset, which took the
+// error, and have reset leg i because of it.
+func (c *carriage) first(i int) (int, error) {
+	other := &c.legs[1-i]
+	taken := other.broken == unix.EPIPE || other.broken == nil && errorTaken(other.fd.Sys)
+	if taken && closed(other.fd.Sys) {
+		return 1 - i, unix.ECONNRESET
+	}
+	return i, c.legs[i].broken
 }
 
 // delivered tells whether the peer has all that was sent.
@@ -136,6 +155,12 @@ func socketError(fd poll.FD) error {
 		err = unix.Errno(n)
 	}
 	return err
+}
+
+// errorTaken tells whether a socket has no error to tell, as when it was told already.
+func errorTaken(fd int) bool {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	return err == nil && n == 0
 }
 
 // closed tells whether both sides of a connection are over: without an end of ours, by

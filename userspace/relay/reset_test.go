@@ -303,29 +303,54 @@ func TestAbortAtOnce(t *testing.T) {
 }
 
 // TestResetWhoseErrorWasTaken has somebody else ask the gateway's socket for its error,
-// as the kernel does for one who writes to it by a sockmap. It must not pass for an end.
+// as the kernel does for one who writes to it by a sockmap. It must not pass for an end,
+// and what such a writer then does to its own connection not for the cause.
 func TestResetWhoseErrorWasTaken(t *testing.T) {
-	sides(t, func(t *testing.T, f *testFlow, breaker, other *net.TCPConn, end result) {
-		leg := 0
-		if breaker == f.server {
-			leg = 1
-		}
-		// The first look is over: what comes now is told by an event.
-		if err := transmit(other, newSource(1), 100, 100); err != nil {
-			t.Fatal(err)
-		}
-		if err := expect(breaker, newSource(1), 100); err != nil {
-			t.Fatal(err)
-		}
-		release := f.r.hold()
-		fd := f.c.legs[leg].fd.Sys
-		reset(t, breaker)
-		eventually(t, "the reset", func() bool { return closed(fd) })
-		if n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); err != nil || n != int(unix.ECONNRESET) {
-			t.Fatalf("the socket's error is %d, %v", n, err)
-		}
-		release()
-		wantReset(t, other)
-		f.wantEnd(end, 100*leg, 100*(1-leg))
-	})
+	for _, c := range []struct {
+		name   string
+		before int // bytes that the other sends in the same turn
+		resets bool
+	}{
+		{name: "the other stays"},
+		{name: "the other resets", resets: true},
+		{name: "the other has sent, and resets", before: 1000, resets: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sides(t, func(t *testing.T, f *testFlow, breaker, other *net.TCPConn, end result) {
+				leg := 0
+				if breaker == f.server {
+					leg = 1
+				}
+				// The first look is over: what comes now is told by an event.
+				if err := errors.Join(transmit(other, newSource(1), 100, 100), expect(breaker, newSource(1), 100)); err != nil {
+					t.Fatal(err)
+				}
+				release := f.r.hold()
+				if err := transmit(other, newSource(2), c.before, 1000); err != nil {
+					t.Fatal(err)
+				}
+				acknowledged(t, other)
+				breakAndTake(t, breaker, f.c.legs[leg].fd.Sys)
+				if c.resets {
+					reset(t, other)
+					eventually(t, "the other reset", func() bool { return closed(f.c.legs[1-leg].fd.Sys) })
+				}
+				release()
+				if !c.resets {
+					wantReset(t, other)
+				}
+				f.wantEnd(end, 100*leg, 100*(1-leg))
+			})
+		})
+	}
+}
+
+// breakAndTake resets a connection, and takes the error of its other end.
+func breakAndTake(t *testing.T, breaker *net.TCPConn, fd int) {
+	t.Helper()
+	reset(t, breaker)
+	eventually(t, "the reset", func() bool { return closed(fd) })
+	if n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); err != nil || n != int(unix.ECONNRESET) {
+		t.Fatalf("the socket's error is %d, %v", n, err)
+	}
 }
