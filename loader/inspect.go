@@ -152,8 +152,8 @@ func Unload(root, name string) error {
 	if err := os.Remove(dir); err != nil {
 		return fmt.Errorf("remove the instance's directory: %w", err)
 	}
-	// Others may have instances too.
-	if err := os.Remove(root); err != nil && !errors.Is(err, unix.ENOTEMPTY) {
+	// Others may have instances too, or it is where the file system is mounted.
+	if err := os.Remove(root); err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EBUSY) {
 		return fmt.Errorf("remove the directory of instances: %w", err)
 	}
 	return nil

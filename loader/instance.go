@@ -138,15 +138,20 @@ func makeDirs(dirs ...string) error {
 	return nil
 }
 
-// checkBPFFS fails when root is not going to be on a BPF file system.
+// checkBPFFS fails when root, which may be yet to be made, is not on a BPF file system.
 func checkBPFFS(root string) error {
-	parent := filepath.Dir(filepath.Clean(root))
 	var st unix.Statfs_t
-	if err := unix.Statfs(parent, &st); err != nil {
-		return fmt.Errorf("look at %s, where pins are to go: %w", parent, err)
+	dir := filepath.Clean(root)
+	err := unix.Statfs(dir, &st)
+	if errors.Is(err, os.ErrNotExist) {
+		dir = filepath.Dir(dir)
+		err = unix.Statfs(dir, &st)
+	}
+	if err != nil {
+		return fmt.Errorf("look at %s, where pins are to go: %w", dir, err)
 	}
 	if int64(st.Type) != unix.BPF_FS_MAGIC {
-		return fmt.Errorf("%s is not on a BPF file system: mount one (mount -t bpf bpf /sys/fs/bpf), or choose another directory", parent)
+		return fmt.Errorf("%s is not on a BPF file system: mount one (mount -t bpf bpf /sys/fs/bpf), or choose another directory", dir)
 	}
 	return nil
 }

@@ -111,6 +111,30 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
+// TestRootIsTheMount has the pins right where the file system is mounted, and then
+// where there is none.
+func TestRootIsTheMount(t *testing.T) {
+	mount := filepath.Dir(bpffs(t))
+	d, err := Load(Options{Root: mount, Instance: "a", Flows: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := Unload(mount, "a"); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string(nil), list(t, mount)); diff != "" {
+		t.Errorf("left (- want, + got):\n%s", diff)
+	}
+	for _, root := range []string{t.TempDir(), t.TempDir() + "/sluice"} {
+		if _, err := Load(Options{Root: root, Instance: "a", Flows: 8}); err == nil || !strings.Contains(err.Error(), "is not on a BPF file system: mount one") {
+			t.Errorf("Load in %s: %v", root, err)
+		}
+	}
+}
+
 // abandon makes the generation look as if its process had been killed.
 func abandon(d *Datapath) {
 	d.gen.release()

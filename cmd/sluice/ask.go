@@ -39,8 +39,7 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
-		return nil
 	case <-ctx.Done():
-		return ctx.Err()
 	}
+	return ctx.Err()
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -71,9 +72,9 @@ func (o *output) show(env environment, verb string, look func(ctx context.Contex
 }
 
 func (o *output) print(w io.Writer, v view) error {
-	buffer := bufio.NewWriter(w) // tabwriter writes cell by cell
+	buffer := bufio.NewWriterSize(w, 64<<10) // tabwriter writes cell by cell
 	if o.format == "json" {
-		if err := json.NewEncoder(buffer).Encode(v); err != nil {
+		if err := writeJSON(buffer, v); err != nil {
 			return err
 		}
 		return buffer.Flush()
@@ -84,6 +85,27 @@ func (o *output) print(w io.Writer, v view) error {
 		return err
 	}
 	return buffer.Flush()
+}
+
+// writeJSON writes a line. Long lists are written as they are made.
+func writeJSON(w *bufio.Writer, v view) error {
+	list := reflect.ValueOf(v)
+	if list.Kind() != reflect.Slice || list.IsNil() {
+		return json.NewEncoder(w).Encode(v)
+	}
+	w.WriteByte('[') // an error stays, for Flush to tell
+	for i := range list.Len() {
+		if i > 0 {
+			w.WriteByte(',')
+		}
+		element, err := json.Marshal(list.Index(i).Addr().Interface())
+		if err != nil {
+			return err
+		}
+		w.Write(element)
+	}
+	_, err := w.WriteString("]\n")
+	return err
 }
 
 // interval is a flag that may stand without a value.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -98,6 +100,26 @@ func TestOutputFlags(t *testing.T) {
 		}
 		if (err == nil) != c.ok || err == nil && time.Duration(o.every) != c.every {
 			t.Errorf("%q: every %v, %v", c.args, time.Duration(o.every), err)
+		}
+	}
+}
+
+// TestWriteJSON has lists come out as the encoder writes them whole.
+func TestWriteJSON(t *testing.T) {
+	for _, v := range []view{
+		routesView(nil), routesView{}, routesView{{Name: "<a>"}}, routesView{{Name: "a"}, {Name: "b", Refused: map[string]uint64{"killed": 1}}},
+		counted{1},
+	} {
+		var want, got bytes.Buffer
+		if err := json.NewEncoder(&want).Encode(v); err != nil {
+			t.Fatal(err)
+		}
+		w := bufio.NewWriter(&got)
+		if err := errors.Join(writeJSON(w, v), w.Flush()); err != nil {
+			t.Fatal(err)
+		}
+		if got.String() != want.String() {
+			t.Errorf("%#v: %s; want %s", v, &got, &want)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 type mapReader struct {
 	table  *loader.Table
 	client *admin.Client
+	view   *mirror.View // the last one read; nil: there is none
 }
 
 // openTable opens the maps of a gateway's table to read them.
@@ -60,14 +61,16 @@ func (r *mapReader) Close() error {
 	return r.table.Close()
 }
 
-// Read returns all there is.
+// Read returns all there is. The agent, which takes time for its rates, is asked while
+// the maps are read.
 func (r *mapReader) Read(ctx context.Context) (*explain.Facts, error) {
-	view, err := mirror.Read(r.table.Store())
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answer := r.askAgent(ctx)
+	view, counts, err := r.read()
 	if err != nil {
-		return nil, err
-	}
-	counts, err := r.sample(view)
-	if err != nil {
+		cancel()
+		<-answer
 		return nil, err
 	}
 	f := &explain.Facts{
@@ -76,19 +79,34 @@ func (r *mapReader) Read(ctx context.Context) (*explain.Facts, error) {
 		Counts:    counts,
 		Meta:      explain.Meta{Version: view.Meta.Version, Source: view.Meta.Source, Index: view.Meta.Index, Age: time.Since(view.Meta.Written)},
 	}
-	if err := r.askAgent(ctx, f); err != nil {
-		f.Meta.Silent = err.Error()
+	a := <-answer
+	if a.err != nil {
+		f.Meta.Silent = a.err.Error()
+		return f, nil
 	}
+	addAgent(f, a.status)
 	return f, nil
 }
 
-// Counts returns only the counters.
-func (r *mapReader) Counts(context.Context) (explain.Sample, error) {
-	view, err := mirror.Read(r.table.Store())
-	if err != nil {
-		return explain.Sample{}, err
+func (r *mapReader) read() (view *mirror.View, counts explain.Sample, err error) {
+	if r.view, err = mirror.Read(r.table.Store()); err == nil {
+		counts, err = r.sample(r.view)
 	}
-	return r.sample(view)
+	return r.view, counts, err
+}
+
+// Counts returns only the counters. While the table stays as it is, nothing else is
+// read.
+func (r *mapReader) Counts(context.Context) (explain.Sample, error) {
+	if r.view != nil {
+		if same, err := r.view.Recount(r.table.Store()); err != nil {
+			return explain.Sample{}, err
+		} else if same {
+			return r.sample(r.view)
+		}
+	}
+	_, counts, err := r.read()
+	return counts, err
 }
 
 // sample makes counters of a view. A gateway that is gone has no flows, though it could
@@ -98,7 +116,7 @@ func (r *mapReader) sample(view *mirror.View) (explain.Sample, error) {
 	if err != nil {
 		return explain.Sample{}, err
 	}
-	s := explain.Sample{At: time.Now(), Routes: map[string]explain.Counters{}}
+	s := explain.Sample{At: time.Now(), Routes: make(map[string]explain.Counters, view.Len())}
 	for name, state := range view.States {
 		c := state.Counts
 		if !alive {
@@ -118,18 +136,31 @@ const agentTime = 3 * time.Second
 // errEnded is why an agent does not answer that is not there.
 var errEnded = errors.New("it has ended")
 
-// askAgent adds what only the agent knows: whether Consul is heard, its settings, and
-// which paths are off. The error is why it does not answer.
-func (r *mapReader) askAgent(ctx context.Context, f *explain.Facts) error {
-	ctx, cancel := context.WithTimeout(ctx, agentTime)
-	defer cancel()
-	status, err := r.client.Status(ctx)
-	if err != nil {
-		if alive, e := r.table.Alive(); e == nil && !alive {
-			return errEnded
+// agentAnswer is what the agent says of itself, or why it does not answer.
+type agentAnswer struct {
+	status *admin.Status
+	err    error
+}
+
+func (r *mapReader) askAgent(ctx context.Context) <-chan agentAnswer {
+	answer := make(chan agentAnswer, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, agentTime)
+		defer cancel()
+		status, err := r.client.Status(ctx)
+		if err != nil {
+			if alive, e := r.table.Alive(); e == nil && !alive {
+				err = errEnded
+			}
 		}
-		return err
-	}
+		answer <- agentAnswer{status, err}
+	}()
+	return answer
+}
+
+// addAgent adds what only the agent knows: whether Consul is heard, its settings, and
+// which paths are off.
+func addAgent(f *explain.Facts, status *admin.Status) {
 	if t := status.Table; t != nil {
 		f.Meta.Connected, f.Meta.Kept = t.Connected, t.Kept
 		if !t.Connected && !t.Since.IsZero() {
@@ -149,7 +180,6 @@ func (r *mapReader) askAgent(ctx context.Context, f *explain.Facts) error {
 			f.Settings.Off[p.Name] = p.Why
 		}
 	}
-	return nil
 }
 
 // left is what the maps tell of a gateway that does not answer for some reason.
@@ -160,11 +190,7 @@ func left(from pinned, why error) (*admin.Status, error) {
 	}
 	defer table.Close()
 	r := mapReader{table: table}
-	view, err := mirror.Read(table.Store())
-	if err != nil {
-		return nil, err
-	}
-	counts, err := r.sample(view)
+	view, counts, err := r.read()
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"sluice/userspace/explain"
 )
@@ -110,22 +111,17 @@ func (l *routesLook) look(ctx context.Context) (view, error) {
 	if err != nil {
 		return nil, err
 	}
-	first := l.former == nil
-	if first {
-		before := facts.Counts
-		if err := pause(ctx, rateTime); err != nil {
-			return nil, err
-		}
-		if facts.Counts, err = l.reader.Counts(ctx); err != nil {
-			return nil, err
-		}
-		l.former = &before
-	}
 	chosen, err := explain.Choose(facts.Table, l.word)
 	if err != nil {
 		return nil, err
 	}
 	rows := explain.Rows(facts, chosen, l.former)
+	first := l.former == nil
+	if first {
+		if err := l.rate(ctx, rows, &facts.Counts); err != nil {
+			return nil, err
+		}
+	}
 	l.former = &facts.Counts
 	l.silence.tell(facts.Meta.Silent, facts.Meta.Age)
 	// A route that goes while it is watched may come back.
@@ -133,6 +129,20 @@ func (l *routesLook) look(ctx context.Context) (view, error) {
 		return nil, l.nothing(facts)
 	}
 	return routesView(rows), nil
+}
+
+// rate looks at the counters another time, for there to be rates at the first look.
+func (l *routesLook) rate(ctx context.Context, rows []explain.Row, counts *explain.Sample) error {
+	before := *counts
+	if err := pause(ctx, rateTime-time.Since(before.At)); err != nil {
+		return err
+	}
+	var err error
+	if *counts, err = l.reader.Counts(ctx); err != nil {
+		return err
+	}
+	explain.Count(rows, counts, &before)
+	return nil
 }
 
 // nothing is why there is nothing to show.

@@ -79,10 +79,6 @@ func Rows(f *Facts, chosen Match, former *Sample) []Row {
 	if f.Table == nil {
 		return []Row{}
 	}
-	var since time.Duration
-	if former != nil {
-		since = f.Counts.At.Sub(former.At)
-	}
 	var routes []*route.Route
 	for r := range f.Table.Routes() {
 		if chosen(r.Name) {
@@ -92,31 +88,35 @@ func Rows(f *Facts, chosen Match, former *Sample) []Row {
 	slices.SortFunc(routes, func(a, b *route.Route) int { return strings.Compare(a.Name, b.Name) })
 	rows := make([]Row, len(routes))
 	for i, r := range routes {
-		now := f.Counts.Routes[r.Name]
-		rows[i] = f.row(r, &now)
-		if since > 0 {
-			rows[i].Rates = now.since(former.Routes[r.Name], since)
-		}
+		rows[i] = f.row(r)
 	}
+	Count(rows, &f.Counts, former)
 	return rows
 }
 
-func (f *Facts) row(r *route.Route, c *Counters) Row {
+// Count puts the counters of a sample into rows, and the rates since a former one, which
+// may be nil.
+func Count(rows []Row, now, former *Sample) {
+	var since time.Duration
+	if former != nil {
+		since = now.At.Sub(former.At)
+	}
+	for i := range rows {
+		r := &rows[i]
+		c := now.Routes[r.Name]
+		r.count(&c)
+		if since > 0 {
+			r.Rates = c.since(former.Routes[r.Name], since)
+		}
+	}
+}
+
+// row is a route, without its counters.
+func (f *Facts) row(r *route.Route) Row {
 	over := f.override(r.Name)
 	row := Row{
 		Name: r.Name, Cluster: r.Cluster, Refuse: r.Refuse,
 		Path: cmp.Or(over.Path, r.Path, f.Settings.Path, pathAuto), Override: over != route.Options{},
-		Active: c.Active, Flows: c.Flows, Sent: c.Sent, Received: c.Received,
-		KernelSent: c.Kernel[0], KernelReceived: c.Kernel[1], ConnectFailures: c.ConnectFailures,
-	}
-	for end, n := range c.Refused {
-		if n == 0 {
-			continue
-		}
-		if row.Refused == nil {
-			row.Refused = make(map[string]uint64, len(c.Refused))
-		}
-		row.Refused[end.String()] += n
 	}
 	if cluster := f.Table.Cluster(r.Cluster); cluster != nil {
 		row.Endpoints = len(cluster.Endpoints)
@@ -127,6 +127,21 @@ func (f *Facts) row(r *route.Route, c *Counters) Row {
 		}
 	}
 	return row
+}
+
+func (r *Row) count(c *Counters) {
+	r.Active, r.Flows, r.Sent, r.Received = c.Active, c.Flows, c.Sent, c.Received
+	r.KernelSent, r.KernelReceived, r.ConnectFailures = c.Kernel[0], c.Kernel[1], c.ConnectFailures
+	r.Refused = nil
+	for end, n := range c.Refused {
+		if n == 0 {
+			continue
+		}
+		if r.Refused == nil {
+			r.Refused = make(map[string]uint64, len(c.Refused))
+		}
+		r.Refused[end.String()] += n
+	}
 }
 
 // since are the rates between two samples, of a route whose counters may have begun

@@ -44,3 +44,36 @@ func TestFlows(t *testing.T) {
 		}
 	}
 }
+
+// TestRecount has a view's counters follow those of the table that it was read from, and
+// of no other one.
+func TestRecount(t *testing.T) {
+	s, _ := newStore(Limits{Routes: 3})
+	m := open(t, s)
+	mirrored(t, m, names(t, nil, "a", "b"))
+	v, err := Read(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refreshed := uint32(0)
+	s.Refresh = func(upTo uint32) error { refreshed = upTo; return nil }
+	m.Enter("b")
+	id, _ := m.Enter("b")
+	s.Traffic.(fakeTraffic)[id] = TrafficRecord{Bytes: [2]uint64{7, 8}}
+	if same, err := v.Recount(s); !same || err != nil {
+		t.Fatalf("Recount: %t, %v", same, err)
+	}
+	if state, _ := v.State("b"); state.Counts.Flows != 2 || state.Counts.Active != 2 || state.Traffic.Bytes != [2]uint64{7, 8} {
+		t.Errorf("b is %+v", state)
+	}
+	if state, _ := v.State("a"); state.Counts != (Counts{}) {
+		t.Errorf("a is %+v", state)
+	}
+	if refreshed < id {
+		t.Errorf("refreshed up to %d, b is %d", refreshed, id)
+	}
+	mirrored(t, m, names(t, nil, "b", "c"))
+	if same, err := v.Recount(s); same || err != nil {
+		t.Errorf("Recount after a change: %t, %v", same, err)
+	}
+}

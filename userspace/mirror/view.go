@@ -14,8 +14,10 @@ type View struct {
 	Table  *route.Table // nil when nothing was ever written
 	Damage []string     // what could not be read, a line each
 
-	states []RouteState
-	places map[string]int // in states, by name
+	sequence uint64 // of the meta record
+	states   []RouteState
+	places   map[string]int // in states, by name
+	lastID   uint32         // of states
 }
 
 // RouteState is what is known of a route beside what is in the table.
@@ -79,25 +81,55 @@ func (c *contents) view(s *Store) (*View, error) {
 	if v.Meta.State == Empty {
 		v.Table = nil
 	}
-	traffic, err := s.traffic()
-	if err != nil {
-		return nil, err
-	}
-	if err := c.refresh(s); err != nil {
-		return nil, err
-	}
+	v.sequence = c.meta.Sequence
 	v.states, v.places = make([]RouteState, 0, len(c.routes)), make(map[string]int, len(c.routes))
 	for i := range c.routes {
 		r := &c.routes[i]
 		if id := r.record.ID; r.sound && int(id) < len(s.Stats) {
-			*v.add(r.name) = RouteState{ID: id, Counts: s.Stats[id].counts(), Traffic: traffic[id]}
+			v.add(r.name).ID = id
+			v.lastID = max(v.lastID, id)
 		}
 	}
 	for id, rec := range c.policies { // also those of routes that are not in the table now
 		state := v.add(rec.name())
 		state.ID, state.Policy, state.SetAt = id, rec.options(), time.Unix(0, int64(rec.SetAt))
+		v.lastID = max(v.lastID, id)
 	}
-	return v, nil
+	return v, v.count(s)
+}
+
+// Recount brings the counters up to date. It is false when the table has changed since
+// it was read, so that they may be those of other routes by now: then the view is not to
+// be used any more.
+func (v *View) Recount(s *Store) (bool, error) {
+	if err := v.count(s); err != nil {
+		return false, err
+	}
+	meta, _, err := readMeta(s)
+	if err != nil {
+		return false, fmt.Errorf("read the meta map: %w", err)
+	}
+	return meta.Sequence == v.sequence, nil
+}
+
+// count reads the counters of all routes.
+func (v *View) count(s *Store) error {
+	traffic, err := s.traffic()
+	if err != nil {
+		return err
+	}
+	if s.Refresh != nil {
+		if err := s.Refresh(v.lastID); err != nil {
+			return err
+		}
+	}
+	for i := range v.states {
+		state := &v.states[i]
+		if int(state.ID) < len(s.Stats) {
+			state.Counts, state.Traffic = s.Stats[state.ID].counts(), traffic[state.ID]
+		}
+	}
+	return nil
 }
 
 // add is the state of a route, made when there is none.
@@ -109,20 +141,6 @@ func (v *View) add(name string) *RouteState {
 		v.states = append(v.states, RouteState{})
 	}
 	return &v.states[i]
-}
-
-// refresh has the counters of all routes brought up to date.
-func (c *contents) refresh(s *Store) error {
-	if s.Refresh == nil {
-		return nil
-	}
-	last := uint32(0)
-	for i := range c.routes {
-		if r := &c.routes[i]; r.sound {
-			last = max(last, r.record.ID)
-		}
-	}
-	return s.Refresh(last)
 }
 
 // State is that of a route, and false for one without an id.
@@ -139,6 +157,9 @@ func (v *View) Policy(name string) route.Options {
 	s, _ := v.State(name)
 	return s.Policy
 }
+
+// Len is how many routes States yields.
+func (v *View) Len() int { return len(v.states) }
 
 // States yields the routes that have an id, also those that are not in the table now
 // but have a policy, in no order.
