@@ -78,8 +78,8 @@ func TestNothingEmptiesTheTable(t *testing.T) {
 				if got, _ := r.now(); !slices.Equal(short(got), wantThree) {
 					t.Errorf("the table is %v", short(got))
 				}
-				a.server.CloseClientConnections() // what hangs is heard of at once
 				a.mends()
+				a.server.CloseClientConnections() // what hangs is heard of at once
 				a.services(map[string][]string{"a": {"10.0.0.1:80"}, "b": {"10.0.0.22:80"}, "c": {"10.0.0.3:80"}})
 				r.has("a=10.0.0.1:80", "b=10.0.0.22:80", "c=10.0.0.3:80")
 				eventually(t, "a connection", func() bool { return r.Status().Connected }, nil)

@@ -84,8 +84,8 @@ func TestLastTableOfOthers(t *testing.T) {
 		if n := r.Status().Kept; n != 2 {
 			t.Errorf("%d clusters kept, want 2", n)
 		}
-		a.server.CloseClientConnections()
 		a.mends()
+		a.server.CloseClientConnections()
 		a.set("/v1/health/service/gw?dc=dc2", instancesAt("gw", "198.51.100.2:443"))
 		r.has("dc2.internal=198.51.100.2:443", all[1], "a=10.0.0.11:80", "b=10.0.0.2:80")
 		eventually(t, "nothing to be kept", func() bool { return r.Status().Kept == 0 }, nil)
