@@ -6,6 +6,9 @@
  * the sender's socket in nothing else: what the sender receives comes by TCP as
  * ever, and so does all that it sends while sluice_send lets it pass.
  *
+ * Where both ends of a flow are on this host, and userspace grants it, the message goes
+ * further still, into the other process's own queue.
+ *
  * sluice_enrol is run by userspace, for a flow that it has both sockets of. It finds
  * the sender by the addresses of the connection that the two share, and so never
  * anybody else's socket, nor one in another network namespace. */
@@ -39,6 +42,16 @@ struct sock {
 	struct socket *sk_socket;
 	int sk_wmem_queued; /* memory of what is queued for sending */
 	int sk_sndbuf;	    /* and its limit */
+	__u8 sk_shutdown;
+	void *sk_user_data; /* of a socket in a map, struct sk_psock, with flags */
+};
+
+struct list_head {
+	struct list_head *next;
+};
+
+struct sk_psock {
+	struct list_head ingress_msg; /* messages that were put here, past TCP */
 };
 
 struct inet_sock {
@@ -64,6 +77,11 @@ enum sock_flags {
 
 #pragma clang attribute pop
 
+/* Flags at the end of sk_user_data: that it is a struct sk_psock, and all that there may be
+ * (SK_USER_DATA_PSOCK and ~SK_USER_DATA_PTRMASK of the kernel's net/sock.h). */
+#define USER_DATA_PSOCK 4UL
+#define USER_DATA_FLAGS 7UL
+
 /* O_NONBLOCK, but on alpha, mips and sparc. */
 #define NONBLOCK 04000
 
@@ -82,6 +100,16 @@ struct {
 	__type(key, __u64);
 	__type(value, __u64);
 } senders SEC(".maps");
+
+/* receivers has those of the same whose own queues messages may be put into. A socket in it
+ * keeps sluice_send, which keeps the map, and so all of this stays, when userspace is
+ * gone, until these sockets are closed. Their connections went with userspace. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__uint(max_entries, 2);
+	__type(key, __u64);
+	__type(value, __u64);
+} receivers SEC(".maps");
 
 /* targets has the gateway's, by their own. */
 struct {
@@ -137,6 +165,56 @@ static __always_inline void look_at_target(__u64 address, struct target *t)
 	t->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 }
 
+/* look_at_queue tells what waits where messages are put, past TCP. */
+static __always_inline enum queue look_at_queue(struct sock *sk)
+{
+	unsigned long data = (unsigned long)BPF_CORE_READ(sk, sk_user_data);
+	struct sk_psock *psock = (void *)(data & ~USER_DATA_FLAGS);
+	struct list_head *first;
+
+	if (!psock || !(data & USER_DATA_PSOCK))
+		return QUEUE_NONE;
+	first = BPF_CORE_READ(psock, ingress_msg.next);
+	if (!first)
+		return QUEUE_NONE;
+	return first == &psock->ingress_msg ? QUEUE_EMPTY : QUEUE_FILLED;
+}
+
+/* look_at_receiver reads from an address, too. It needs no cookie: when the receiver is
+ * closed, it is in no map any more, and nothing is put into its queue whatever was read. */
+static __always_inline void look_at_receiver(__u64 address, struct receiver *r)
+{
+	struct sock *sk = (void *)(long)address;
+	struct tcp_sock *tcp = (void *)sk;
+
+	r->queue = look_at_queue(sk);
+	r->state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	r->shutdown = BPF_CORE_READ(sk, sk_shutdown);
+	r->ulp = BPF_CORE_READ(tcp, inet_conn.icsk_ulp_ops) != NULL;
+	r->copied_seq = BPF_CORE_READ(tcp, copied_seq);
+	r->rcv_nxt = BPF_CORE_READ(tcp, rcv_nxt);
+}
+
+/* deliver puts a message that may overtake the gateway into the receiver's own queue. */
+static __always_inline int deliver(struct sk_msg_md *msg, const struct local_note *n,
+				   struct local_way *w, const struct target *t)
+{
+	struct receiver r = {};
+	__u64 key = n->near; /* the target of what the receiver sends */
+
+	if (!w->credit || !w->receiver)
+		return 0;
+	look_at_receiver(w->receiver, &r);
+	if (!may_deliver(w, &r, t->write_seq, msg->size))
+		return 0;
+	if (bpf_msg_redirect_hash(msg, &receivers, &key, BPF_F_INGRESS) != SK_PASS)
+		return 0;
+	w->queued = (r.queue == QUEUE_EMPTY ? 0 : w->queued) + msg->size;
+	w->delivered += msg->size;
+	w->moved_at = bpf_ktime_get_coarse_ns();
+	return 1;
+}
+
 static __always_inline enum local_reason forward(struct sk_msg_md *msg, struct local_note *n,
 						 struct local_way *w, struct tcp_sock *tcp)
 {
@@ -156,6 +234,8 @@ static __always_inline enum local_reason forward(struct sk_msg_md *msg, struct l
 		settle(w, n, &t);
 	if (why != LOCAL_REDIRECTED)
 		return why;
+	if (deliver(msg, n, w, &t))
+		return LOCAL_DELIVERED;
 	if (bpf_msg_redirect_hash(msg, &targets, &key, 0) != SK_PASS)
 		return LOCAL_REFUSED;
 	w->redirected += msg->size;
@@ -260,15 +340,28 @@ static __always_inline struct bpf_sock *find(struct __sk_buff *skb, const struct
 	return bpf_sk_lookup_tcp(skb, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
 }
 
+/* make_receiver lets the other way's sender put messages into this one's queue, if that
+ * is granted. */
+static __always_inline void make_receiver(struct bpf_sock *sk, const struct tcp_sock *tcp,
+					  const struct enrolment *e)
+{
+	__u32 way = e->way ^ 1;
+	__u64 key = e->target;
+	struct local_way *w = bpf_map_lookup_elem(&local_ways, &way);
+
+	if (w && e->direct && !bpf_map_update_elem(&receivers, &key, sk, BPF_NOEXIST))
+		w->receiver = (__u64)(long)tcp;
+}
+
 /* enrol_found notes where a sender's bytes go, and has the kernel show them to
  * sluice_send. */
 static __always_inline int enrol_found(struct bpf_sock *sk, const struct enrolment *e)
 {
 	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
-	struct local_note *n, note = { .target = e->target, .way = e->way };
+	struct local_note *n, note = { .target = e->target, .near = e->near, .way = e->way };
 	__u64 key = e->target;
 	__u32 rcv_nxt = 0;
-	int why;
+	int why, err;
 
 	if (!tcp)
 		return ENROLLED_ABSENT;
@@ -284,7 +377,10 @@ static __always_inline int enrol_found(struct bpf_sock *sk, const struct enrolme
 	if (!n)
 		return -12; /* ENOMEM */
 	*n = note;
-	return bpf_map_update_elem(&senders, &key, sk, BPF_NOEXIST);
+	err = bpf_map_update_elem(&senders, &key, sk, BPF_NOEXIST);
+	if (!err)
+		make_receiver(sk, tcp, e);
+	return err;
 }
 
 SEC("tc")
@@ -305,4 +401,27 @@ int sluice_enrol(struct __sk_buff *skb)
 		why = e.target ? enrol_found(sk, &e) : ENROLLED;
 	bpf_sk_release(sk);
 	return why;
+}
+
+/* sluice_unread tells whether something waits in the own queue of a receiver, the packet
+ * being its key. */
+SEC("tc")
+int sluice_unread(struct __sk_buff *skb)
+{
+	__u64 *in = (void *)(long)skb->data, key;
+	struct bpf_sock *sk;
+	struct tcp_sock *tcp;
+	int unread = 0;
+
+	if ((void *)(in + 1) > (void *)(long)skb->data_end)
+		return -22; /* EINVAL */
+	key = *in;
+	sk = bpf_map_lookup_elem(&receivers, &key);
+	if (!sk)
+		return 0;
+	tcp = bpf_skc_to_tcp_sock(sk);
+	if (tcp)
+		unread = look_at_queue((struct sock *)tcp) == QUEUE_FILLED;
+	bpf_sk_release(sk);
+	return unread;
 }

@@ -10,12 +10,17 @@ struct local_way {
 	/* Written by the program, under the lock of the sender's socket. */
 	__u64 redirected; /* bytes that were handed to the target */
 	__u64 moved_at;	  /* CLOCK_MONOTONIC_COARSE of the last ones, in ns */
-	__u64 unused[6];
+	__u64 delivered;  /* bytes that were put into the receiver's own queue */
+	__u64 queued;	  /* of those, since that was last seen empty */
+	__u64 unused[4];
 
 	/* Written by userspace. */
 	__u64 relayed; /* bytes that it has sent on since the sender was enrolled */
 	__u64 target;  /* cookie of the gateway's socket that they go to; 0: the way is nobody's */
-	__u64 spare[6];
+	__u64 credit;  /* bytes that may wait in the receiver's own queue; 0: put none there */
+	/* And by sluice_enrol, when the receiver is enrolled as the sender of the other way. */
+	__u64 receiver; /* where the kernel has it; 0: it is not enrolled */
+	__u64 spare[4];
 };
 
 /* struct local_note is kept with a sender's socket, for as long as that lives. A
@@ -24,6 +29,7 @@ struct local_way {
 struct local_note {
 	__u64 target;  /* cookie of the gateway's socket that its bytes go to */
 	__u64 address; /* where the kernel has that socket */
+	__u64 near;    /* cookie of the gateway's socket that it is connected to */
 	__u32 base;    /* sequence number of the first byte that was not relayed yet */
 	__u32 start;   /* and that which it was to have in the target's stream */
 	__u32 ports;   /* of its connection, as the kernel keeps the pair */
@@ -40,7 +46,7 @@ struct enrolment {
 	__u64 near;   /* cookie of the gateway's end */
 	__u64 target; /* cookie of its other socket; 0: only look whether the sender is here */
 	__u32 v6;
-	__u32 unused;
+	__u32 direct; /* 1: messages may be put into its own queue */
 };
 
 /* enum enrolled is what came of it; what is negative is the kernel's error. */
@@ -66,6 +72,7 @@ enum local_reason {
 	LOCAL_GONE,    /* the target is closed, or has ended its stream */
 	LOCAL_NO_ROOM, /* it does not fit the target's send buffer */
 	LOCAL_REFUSED, /* the kernel would not redirect it */
+	LOCAL_DELIVERED, /* it went into the receiver's own queue */
 	LOCAL_REASONS,
 };
 
@@ -85,12 +92,33 @@ struct target {
 	__u32 unused;
 };
 
+/* struct receiver is what is known of the socket that the target is connected to. */
+struct receiver {
+	__u32 rcv_nxt;	  /* sequence number of the next byte to come by TCP */
+	__u32 copied_seq; /* of the first that its process has not read */
+	__u32 state;
+	__u32 shutdown;
+	__u32 ulp;
+	__u32 queue; /* enum queue */
+};
+
+/* enum queue is what waits in the queue that messages are put into, past TCP. */
+enum queue {
+	QUEUE_NONE, /* there is no such queue */
+	QUEUE_EMPTY,
+	QUEUE_FILLED,
+};
+
 /* What the kernel may add to the memory of a message's bytes when it queues them:
  * a page that is used in part at either end, and a packet's own. */
 #define LOCAL_OVERHEAD 16384
 
 #define STATE_ESTABLISHED 1
+#define STATE_FIN_WAIT1 4
+#define STATE_FIN_WAIT2 5
 #define STATE_CLOSE_WAIT 8
+
+#define SHUTDOWN_RECEIVE 1
 
 /* choose_local says whether a message may overtake the gateway. All that its sender
  * has ever sent must be in the target's write queue: userspace counts what it has
@@ -117,6 +145,30 @@ static __always_inline enum local_reason choose_local(const struct local_way *w,
 	if (t->room <= 0 || (__u64)len + LOCAL_OVERHEAD > (__u32)t->room)
 		return LOCAL_NO_ROOM;
 	return LOCAL_REDIRECTED;
+}
+
+/* may_deliver says whether a message that may overtake the gateway may go on, into the
+ * receiver's own queue, given the target's sequence number. The receiver reads that
+ * queue first, and TCP's when it is empty. So nothing must be left of what went over
+ * TCP before the message: the receiver has got all that the target was ever given, and
+ * read it. What goes over TCP after the message is read after it. The queue has no limit
+ * of its own in most kernels. What waits in it is not known either; what was put there
+ * since it was last seen empty is no less. */
+static __always_inline int may_deliver(const struct local_way *w, const struct receiver *r,
+				       __u32 write_seq, __u32 len)
+{
+	__u64 waiting = r->queue == QUEUE_EMPTY ? 0 : w->queued;
+
+	if (r->queue == QUEUE_NONE)
+		return 0;
+	if (r->state != STATE_ESTABLISHED && r->state != STATE_FIN_WAIT1 &&
+	    r->state != STATE_FIN_WAIT2)
+		return 0;
+	if (r->shutdown & SHUTDOWN_RECEIVE || r->ulp)
+		return 0;
+	if (r->rcv_nxt != write_seq || r->copied_seq != r->rcv_nxt)
+		return 0;
+	return waiting + len <= w->credit;
 }
 
 /* settle corrects the count of redirected bytes, which are counted before the kernel

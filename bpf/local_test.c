@@ -15,12 +15,14 @@ struct local_trial {
 	struct local_note note;
 	struct target target;
 	struct sender sender;
+	struct receiver receiver;
 	__u32 len;
 	__u32 snd_una;
 	__u32 rcv_nxt;
 
 	__u32 choice;
 	__u32 agreed;
+	__u32 delivered;
 };
 
 const struct local_trial *unused_local_trial __attribute__((unused));
@@ -36,5 +38,6 @@ int decide_local(struct __sk_buff *skb)
 	if (t->choice == LOCAL_REDIRECTED || t->choice == LOCAL_NO_ROOM)
 		settle(&t->way, &t->note, &t->target);
 	t->agreed = agree(t->snd_una, t->sender.write_seq, t->rcv_nxt);
+	t->delivered = may_deliver(&t->way, &t->receiver, t->target.write_seq, t->len);
 	return TC_ACT_OK;
 }

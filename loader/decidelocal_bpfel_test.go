@@ -19,15 +19,20 @@ type decideLocalLocalTrial struct {
 		_          structs.HostLayout
 		Redirected uint64
 		MovedAt    uint64
-		Unused     [6]uint64
+		Delivered  uint64
+		Queued     uint64
+		Unused     [4]uint64
 		Relayed    uint64
 		Target     uint64
-		Spare      [6]uint64
+		Credit     uint64
+		Receiver   uint64
+		Spare      [4]uint64
 	}
 	Note struct {
 		_       structs.HostLayout
 		Target  uint64
 		Address uint64
+		Near    uint64
 		Base    uint32
 		Start   uint32
 		Ports   uint32
@@ -47,11 +52,22 @@ type decideLocalLocalTrial struct {
 		Ports    uint32
 		Ulp      uint32
 	}
-	Len    uint32
-	SndUna uint32
-	RcvNxt uint32
-	Choice uint32
-	Agreed uint32
+	Receiver struct {
+		_         structs.HostLayout
+		RcvNxt    uint32
+		CopiedSeq uint32
+		State     uint32
+		Shutdown  uint32
+		Ulp       uint32
+		Queue     uint32
+	}
+	Len       uint32
+	SndUna    uint32
+	RcvNxt    uint32
+	Choice    uint32
+	Agreed    uint32
+	Delivered uint32
+	_         [4]byte
 }
 
 // Names of all BPF objects in the ELF.

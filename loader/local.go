@@ -63,6 +63,7 @@ func LoadLocal(flows int) (*Local, error) {
 	}
 	// What a flow is over for may stay open with its other end for long.
 	spec.Maps["senders"].MaxEntries *= 2
+	spec.Maps["receivers"].MaxEntries = spec.Maps["senders"].MaxEntries
 	l := new(Local)
 	if err := spec.LoadAndAssign(&l.objects, nil); err != nil {
 		return nil, fmt.Errorf("load the programs: %w", err)
@@ -111,9 +112,14 @@ func (l *Local) Find(own, other netip.AddrPort) (bool, error) {
 // Enrol gives the program what the other end of a connection sends: the way says where
 // to. Near is the cookie of the gateway's end of it, and target that of the socket the
 // bytes go to; both must have been inserted, and what was read from the first must
-// have been sent on to the second. The error unwraps to the kernel's.
+// have been sent on to the second. With a credit in the way, messages may be put into
+// the other end's own queue, too. The error unwraps to the kernel's.
 func (l *Local) Enrol(own, other netip.AddrPort, near, target uint64, way uint32) (slot.Enrolled, error) {
-	return l.ask(own, other, localEnrolment{Near: near, Target: target, Way: way})
+	e := localEnrolment{Near: near, Target: target, Way: way}
+	if l.ways[way].Credit.Load() > 0 {
+		e.Direct = 1
+	}
+	return l.ask(own, other, e)
 }
 
 func (l *Local) ask(own, other netip.AddrPort, e localEnrolment) (slot.Enrolled, error) {
@@ -135,6 +141,21 @@ func (l *Local) ask(own, other netip.AddrPort, e localEnrolment) (slot.Enrolled,
 		return 0, fmt.Errorf("enrol a sender: %w", unix.Errno(-n))
 	}
 	return slot.Enrolled(ret), nil
+}
+
+// Unread tells whether bytes wait in the own queue of a receiver, past TCP. Near is the
+// cookie of the gateway's end of the sender's connection.
+func (l *Local) Unread(near uint64) (bool, error) {
+	packet := make([]byte, 64) // the kernel wants no less
+	binary.NativeEndian.PutUint64(packet, near)
+	ret, err := l.objects.SluiceUnread.Run(&ebpf.RunOptions{Data: packet})
+	if err != nil {
+		return false, fmt.Errorf("ask for what a receiver has not read: %w", err)
+	}
+	if n := int32(ret); n < 0 {
+		return false, fmt.Errorf("look at a receiver's queue: %w", unix.Errno(-n))
+	}
+	return ret != 0, nil
 }
 
 // words are an address as the kernel keeps it.

@@ -38,13 +38,14 @@ type localEnrolment struct {
 	Near   uint64
 	Target uint64
 	V6     uint32
-	Unused uint32
+	Direct uint32
 }
 
 type localLocalNote struct {
 	_       structs.HostLayout
 	Target  uint64
 	Address uint64
+	Near    uint64
 	Base    uint32
 	Start   uint32
 	Ports   uint32
@@ -61,17 +62,22 @@ const (
 	localLocalReasonLOCAL_GONE       localLocalReason = 4
 	localLocalReasonLOCAL_NO_ROOM    localLocalReason = 5
 	localLocalReasonLOCAL_REFUSED    localLocalReason = 6
-	localLocalReasonLOCAL_REASONS    localLocalReason = 7
+	localLocalReasonLOCAL_DELIVERED  localLocalReason = 7
+	localLocalReasonLOCAL_REASONS    localLocalReason = 8
 )
 
 type localLocalWay struct {
 	_          structs.HostLayout
 	Redirected uint64
 	MovedAt    uint64
-	Unused     [6]uint64
+	Delivered  uint64
+	Queued     uint64
+	Unused     [4]uint64
 	Relayed    uint64
 	Target     uint64
-	Spare      [6]uint64
+	Credit     uint64
+	Receiver   uint64
+	Spare      [4]uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -81,10 +87,12 @@ const (
 	localMapLocalWays       = "local_ways"
 	localMapMessages        = "messages"
 	localMapNotes           = "notes"
+	localMapReceivers       = "receivers"
 	localMapSenders         = "senders"
 	localMapTargets         = "targets"
 	localProgSluiceEnrol    = "sluice_enrol"
 	localProgSluiceSend     = "sluice_send"
+	localProgSluiceUnread   = "sluice_unread"
 	localVarUnusedEnrolment = "unused_enrolment"
 	localVarUnusedEnums     = "unused_enums"
 )
@@ -131,8 +139,9 @@ type localSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type localProgramSpecs struct {
-	SluiceEnrol *ebpf.ProgramSpec `ebpf:"sluice_enrol"`
-	SluiceSend  *ebpf.ProgramSpec `ebpf:"sluice_send"`
+	SluiceEnrol  *ebpf.ProgramSpec `ebpf:"sluice_enrol"`
+	SluiceSend   *ebpf.ProgramSpec `ebpf:"sluice_send"`
+	SluiceUnread *ebpf.ProgramSpec `ebpf:"sluice_unread"`
 }
 
 // localMapSpecs contains maps before they are loaded into the kernel.
@@ -142,6 +151,7 @@ type localMapSpecs struct {
 	LocalWays *ebpf.MapSpec `ebpf:"local_ways"`
 	Messages  *ebpf.MapSpec `ebpf:"messages"`
 	Notes     *ebpf.MapSpec `ebpf:"notes"`
+	Receivers *ebpf.MapSpec `ebpf:"receivers"`
 	Senders   *ebpf.MapSpec `ebpf:"senders"`
 	Targets   *ebpf.MapSpec `ebpf:"targets"`
 }
@@ -177,6 +187,7 @@ type localMaps struct {
 	LocalWays *ebpf.Map `ebpf:"local_ways"`
 	Messages  *ebpf.Map `ebpf:"messages"`
 	Notes     *ebpf.Map `ebpf:"notes"`
+	Receivers *ebpf.Map `ebpf:"receivers"`
 	Senders   *ebpf.Map `ebpf:"senders"`
 	Targets   *ebpf.Map `ebpf:"targets"`
 }
@@ -186,6 +197,7 @@ func (m *localMaps) Close() error {
 		m.LocalWays,
 		m.Messages,
 		m.Notes,
+		m.Receivers,
 		m.Senders,
 		m.Targets,
 	)
@@ -203,14 +215,16 @@ type localVariables struct {
 //
 // It can be passed to loadLocalObjects or ebpf.CollectionSpec.LoadAndAssign.
 type localPrograms struct {
-	SluiceEnrol *ebpf.Program `ebpf:"sluice_enrol"`
-	SluiceSend  *ebpf.Program `ebpf:"sluice_send"`
+	SluiceEnrol  *ebpf.Program `ebpf:"sluice_enrol"`
+	SluiceSend   *ebpf.Program `ebpf:"sluice_send"`
+	SluiceUnread *ebpf.Program `ebpf:"sluice_unread"`
 }
 
 func (p *localPrograms) Close() error {
 	return _LocalClose(
 		p.SluiceEnrol,
 		p.SluiceSend,
+		p.SluiceUnread,
 	)
 }
 

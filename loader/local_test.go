@@ -73,6 +73,54 @@ func TestLocalChoice(t *testing.T) {
 	}
 }
 
+// TestLocalDelivery: a message of 1,000 bytes for a receiver that has read all that was
+// sent to it by TCP.
+func TestLocalDelivery(t *testing.T) {
+	p := loadLocalTrials(t)
+	const established, finWait1, finWait2, closeWait = 1, 4, 5, 8
+	const none, empty, filled = 0, 1, 2
+	type trial = decideLocalLocalTrial
+	for _, c := range []struct {
+		name   string
+		change func(*trial)
+		want   bool
+	}{
+		{"all read", func(*trial) {}, true},
+		{"a byte to be read", func(d *trial) { d.Receiver.CopiedSeq-- }, false},
+		{"a byte on its way", func(d *trial) { d.Target.WriteSeq++ }, false},
+		{"over the wrap", func(d *trial) {
+			d.Target.WriteSeq, d.Receiver.RcvNxt, d.Receiver.CopiedSeq = 0, 0, 0
+		}, true},
+		{"its own stream has ended", func(d *trial) { d.Receiver.State = finWait1 }, true},
+		{"and that is acknowledged", func(d *trial) { d.Receiver.State = finWait2 }, true},
+		{"the target's has ended", func(d *trial) { d.Receiver.State = closeWait }, false},
+		{"it is closed", func(d *trial) { d.Receiver.State = 7 }, false},
+		{"it does not receive", func(d *trial) { d.Receiver.Shutdown = 1 }, false},
+		{"it does not send", func(d *trial) { d.Receiver.Shutdown = 2 }, true},
+		{"kernel TLS", func(d *trial) { d.Receiver.Ulp = 1 }, false},
+		{"it has no queue", func(d *trial) { d.Receiver.Queue = none }, false},
+		{"no credit", func(d *trial) { d.Way.Credit = 0 }, false},
+		{"just enough", func(d *trial) { d.Way.Credit = 1000 }, true},
+		{"a byte too little", func(d *trial) { d.Way.Credit = 999 }, false},
+		{"what was read does not count", func(d *trial) { d.Way.Queued = 1 << 40 }, true},
+		{"with what waits just enough", func(d *trial) { d.Receiver.Queue, d.Way.Queued = filled, 4000 }, true},
+		{"with what waits too much", func(d *trial) { d.Receiver.Queue, d.Way.Queued = filled, 4001 }, false},
+		{"the largest there could be", func(d *trial) { d.Len = 0xffffffff }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var d trial
+			d.Way.Credit, d.Len = 5000, 1000
+			d.Target.WriteSeq, d.Receiver.RcvNxt, d.Receiver.CopiedSeq = 7000, 7000, 7000
+			d.Receiver.State, d.Receiver.Queue = established, empty
+			c.change(&d)
+			decide(t, p, &d)
+			if got := d.Delivered != 0; got != c.want {
+				t.Errorf("got %t", got)
+			}
+		})
+	}
+}
+
 // TestSettle: what is in the target's write queue beside the 500 bytes that were relayed
 // was redirected, whatever was counted.
 func TestSettle(t *testing.T) {

@@ -46,6 +46,10 @@ var paths = []path{
 		name: "local", asks: "auto", flags: []string{"-local-acceleration", "force"}, layouts: local,
 		carried: []string{`sluice_local_messages_total{verdict="redirected"}`},
 	},
+	{
+		name: "local", asks: "auto", flags: []string{"-local-acceleration", "direct"}, layouts: direct,
+		carried: []string{`sluice_local_messages_total{verdict="delivered"}`},
+	},
 }
 
 const (
@@ -75,6 +79,12 @@ var (
 		{name: "both here, IPv6", hops: 1, v6: true, clientHere: true, serverHere: true},
 	}
 )
+
+// direct has messages put into the receivers' own queues.
+var direct = []layout{
+	{name: "direct", hops: 1, clientHere: true, serverHere: true},
+	{name: "direct, IPv6", hops: 1, v6: true, clientHere: true, serverHere: true},
+}
 
 // wired are the layouts with a wire between a peer and the gateway.
 func (l layout) wired() bool { return !l.clientHere || !l.serverHere }

@@ -223,8 +223,10 @@ func (s *settings) tryLocal(context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = local.New(loaded).SelfTest()
-	if s.localMode == localForce && errors.Is(err, local.ErrMisleads) {
+	engine := local.New(loaded)
+	s.setDelivery(engine)
+	err = engine.SelfTest()
+	if misleading(s.localMode) && errors.Is(err, local.ErrMisleads) {
 		err = nil
 	}
 	return errors.Join(err, loaded.Close())

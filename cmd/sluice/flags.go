@@ -121,7 +121,7 @@ func (s *settings) pathFlags(fs *flag.FlagSet) {
 	fs.IntVar(&s.pinned.Clusters, "pinned-clusters", 0, "Make it large enough for this `number` of clusters. 0: 32768.")
 	fs.IntVar(&s.pinned.Addresses, "pinned-addresses", 0, "Make it large enough for this `number` of addresses, of all clusters together. 0: 131072.")
 	fs.BoolVar(&s.unsafeKernel, "unsafe-kernel", false, "Use sockmap, and local acceleration, on a kernel whose version is known to crash with it, because this one was patched.")
-	fs.StringVar(&s.localMode, "local-acceleration", localOff, "Have the kernel write what clients and servers on this host send straight into the gateway's other socket, in this `mode`: off; on; or force, which is on even where the kernel then misleads those processes, if they ask how many bytes wait to be read.")
+	fs.StringVar(&s.localMode, "local-acceleration", localOff, "Have the kernel write what clients and servers on this host send straight into the gateway's other socket, in this `mode`: off; on; force, which is on even where the kernel then misleads those processes, if they ask how many bytes wait to be read; or direct, which is force and, where client and server are both here, writes into the receiver's own queue, from which splice(2) does not read.")
 	fs.IntVar(&s.pipes, "pipes", 0, "Keep at most this `number` of pipes per worker for flows whose receiver is slow. 0: 64.")
 }
 
@@ -171,7 +171,7 @@ func (s *settings) check() error {
 	bad(s.path != "" && !slices.Contains(registration.Paths, s.path), "-path must be auto, splice or sockmap, not %q", s.path)
 	bad(s.credit < route.MinCredit || s.credit > route.MaxCredit, "-credit must be between 64KiB and 65536KiB")
 	bad(s.kernelFlows < 1 || s.kernelFlows > 1<<22, "-sockmap-flows must be between 1 and %d", 1<<22)
-	bad(!slices.Contains(localModes, s.localMode), "-local-acceleration must be off, on or force, not %q", s.localMode)
+	bad(!slices.Contains(localModes, s.localMode), "-local-acceleration must be off, on, force or direct, not %q", s.localMode)
 	bad(s.pinned.Routes < 0 || s.pinned.Clusters < 0 || s.pinned.Addresses < 0, "-pinned-routes, -pinned-clusters and -pinned-addresses must not be negative")
 	bad(s.metricsRoutes < 1, "-metrics-routes must be at least 1")
 	bad(s.logFormat != "text" && s.logFormat != "json", "-log-format must be text or json, not %q", s.logFormat)

@@ -19,9 +19,14 @@ const (
 	localOff   = "off"
 	localOn    = "on"
 	localForce = "force" // on kernels that mislead other processes, too
+	// localDirect is force, and from a client to a server on this host past both connections.
+	localDirect = "direct"
 )
 
-var localModes = []string{localOff, localOn, localForce}
+var localModes = []string{localOff, localOn, localForce, localDirect}
+
+// misleading tells whether the mode goes with processes that are told wrong.
+func misleading(mode string) bool { return mode == localForce || mode == localDirect }
 
 // localPath is what the local paths of all workers share.
 type localPath struct {
@@ -63,12 +68,20 @@ func (l *localPath) load(set *settings, log *slog.Logger) error {
 		return err
 	}
 	l.engine = local.New(l.loaded)
+	set.setDelivery(l.engine)
 	err = l.engine.SelfTest()
-	if set.localMode == localForce && errors.Is(err, local.ErrMisleads) {
+	if misleading(set.localMode) && errors.Is(err, local.ErrMisleads) {
 		log.Warn("local path: forced, though peers on this host may be told wrong", "how", err)
 		return nil
 	}
 	return err
+}
+
+// setDelivery has messages put into receivers' own queues, if the mode is that.
+func (s *settings) setDelivery(e *local.Engine) {
+	if s.localMode == localDirect {
+		e.Deliver(uint32(s.credit))
+	}
 }
 
 // before puts the path in front of the one that flows take by default.

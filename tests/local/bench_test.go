@@ -34,12 +34,17 @@ func BenchmarkPingPong(b *testing.B) {
 	})
 	b.Run("splice", func(b *testing.B) { throughFlow(b, "splice") })
 	b.Run("local", func(b *testing.B) { throughFlow(b, "local") })
+	b.Run("direct", func(b *testing.B) { throughFlow(b, "direct") })
 }
 
 // throughFlow is pingPong through a flow on that path.
 func throughFlow(b *testing.B, path string) {
 	kernel := load(b)
 	engine := local.New(kernel)
+	if path == "direct" {
+		engine.Deliver(credit)
+		path = "local"
+	}
 	err := rehearsal.Run(path, func(loop *poll.Loop) (rehearsal.Path, error) {
 		splice, err := relay.New(loop, 0)
 		if err != nil {
@@ -65,6 +70,7 @@ func throughFlow(b *testing.B, path string) {
 	if path == "local" {
 		messages, _ := kernel.Messages()
 		b.ReportMetric(float64(messages[slot.MessageRedirected])/float64(b.N), "redirected/op")
+		b.ReportMetric(float64(messages[slot.MessageDelivered])/float64(b.N), "delivered/op")
 	}
 }
 

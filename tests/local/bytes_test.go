@@ -46,7 +46,7 @@ func sendPieces(fd int, stream []byte, seed uint64) error {
 func TestBytes(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			onRig(t, "local", func(r *rig) error {
+			eachRig(t, "local", func(t *testing.T, r *rig) error {
 				f, err := r.begin()
 				if err != nil {
 					return err
@@ -62,7 +62,7 @@ func TestBytes(t *testing.T) {
 				}
 				all, _ := r.kernel.Messages()
 				t.Logf("messages: %v", all)
-				if all[slot.MessageRedirected] < 10 || all[slot.MessageBehind]+all[slot.MessageNoRoom] == 0 {
+				if all[r.past] < 10 || all[slot.MessageBehind]+all[slot.MessageNoRoom] == 0 {
 					t.Error("they did not take both ways")
 				}
 				return errors.Join(err, f.WantEnd(flow.Closed))
@@ -74,7 +74,7 @@ func TestBytes(t *testing.T) {
 // TestStall has a sender meet a reader that does not read, ten times over: what the
 // kernel takes is bounded by the buffers, and all of it arrives.
 func TestStall(t *testing.T) {
-	onRig(t, "local", func(r *rig) error {
+	eachRig(t, "local", func(t *testing.T, r *rig) error {
 		f, err := r.begin()
 		if err != nil {
 			return err
@@ -105,7 +105,7 @@ func TestStall(t *testing.T) {
 				}
 				n += len(want)
 			}
-			if err := r.redirected(f); err != nil {
+			if err := r.takeTurns(f); err != nil {
 				return err
 			}
 		}
@@ -118,7 +118,7 @@ func TestEnds(t *testing.T) {
 	b := rehearsal.Bytes(40 << 10)
 	for i, side := range []string{"client", "server"} {
 		t.Run("half-close by the "+side, func(t *testing.T) {
-			onRig(t, "local", func(r *rig) error {
+			eachRig(t, "local", func(t *testing.T, r *rig) error {
 				f, err := r.begin()
 				if err != nil {
 					return err
@@ -132,7 +132,7 @@ func TestEnds(t *testing.T) {
 			})
 		})
 		t.Run("reset by the "+side, func(t *testing.T) {
-			onRig(t, "local", func(r *rig) error {
+			eachRig(t, "local", func(t *testing.T, r *rig) error {
 				f, err := r.begin()
 				if err != nil {
 					return err

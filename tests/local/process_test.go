@@ -32,7 +32,7 @@ func TestRefused(t *testing.T) {
 				if both {
 					path, refused, senders = "splice", 2, 0
 				}
-				onRig(t, path, func(r *rig) error {
+				eachRig(t, path, func(t *testing.T, r *rig) error {
 					f, err := r.Connect()
 					if err != nil {
 						return err
@@ -67,7 +67,7 @@ func addULP(fd int) error {
 // TestSplice has enrolled processes splice: what they receive out of their sockets, and
 // what they send into them.
 func TestSplice(t *testing.T) {
-	onRig(t, "local", func(r *rig) error {
+	onRig(t, "local", slot.MessageRedirected, func(r *rig) error {
 		f, err := r.begin()
 		if err != nil {
 			return err
@@ -124,7 +124,7 @@ func readable(fd int) error {
 // goes on to encrypt by itself. Where a kernel takes them, records must be encrypted on
 // their way, and none of their bytes be redirected before.
 func TestKernelTLS(t *testing.T) {
-	onRig(t, "local", func(r *rig) error {
+	eachRig(t, "local", func(t *testing.T, r *rig) error {
 		f, err := r.begin()
 		if err != nil {
 			return err
@@ -139,15 +139,15 @@ func TestKernelTLS(t *testing.T) {
 				return errors.New("a half of kernel TLS")
 			}
 		}
-		redirected := r.count(slot.MessageRedirected)
+		before := r.count(r.past)
 		b := rehearsal.Bytes(20_000)
 		for turn := range 20 {
 			if err := errors.Join(rehearsal.Send(f.Peers[turn%2], b), rehearsal.Expect(f.Peers[1-turn%2], b, false)); err != nil {
 				return fmt.Errorf("turn %d: %w", turn, err)
 			}
 		}
-		if r.count(slot.MessageRedirected) != redirected || r.count(slot.MessageULP) == 0 {
-			return errors.New("messages were redirected before they were encrypted")
+		if r.count(r.past) != before || r.count(slot.MessageULP) == 0 {
+			return errors.New("messages went past TCP before they were encrypted")
 		}
 		return nil
 	})
@@ -178,7 +178,7 @@ func setKey(fd, what int, n byte) error {
 // TestOthers: a connection beside a flow, between the same hosts and to the same port,
 // is not touched.
 func TestOthers(t *testing.T) {
-	onRig(t, "local", func(r *rig) error {
+	eachRig(t, "local", func(t *testing.T, r *rig) error {
 		other, err := r.Connect()
 		if err != nil {
 			return err

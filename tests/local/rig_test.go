@@ -23,8 +23,12 @@ import (
 // patience is how long a test waits for what must happen.
 const patience = 60 * time.Second
 
-// flows is how many there is room for.
-const flows = 16
+const (
+	// flows is how many there is room for.
+	flows = 16
+	// credit is how many bytes may wait in a receiver's own queue.
+	credit = 64 << 10
+)
 
 func load(t testing.TB) *loader.Local {
 	t.Helper()
@@ -52,13 +56,28 @@ type rig struct {
 	t      testing.TB
 	kernel *loader.Local
 	engine *local.Engine
+	past   slot.Message // what becomes of messages that go past TCP
+}
+
+// eachRig runs a test on a rig whose messages go to the gateway's other socket, and on
+// one whose messages go to the receiver's own queue.
+func eachRig(t *testing.T, path string, test func(*testing.T, *rig) error) {
+	t.Helper()
+	for _, past := range []slot.Message{slot.MessageRedirected, slot.MessageDelivered} {
+		t.Run(past.String(), func(t *testing.T) {
+			onRig(t, path, past, func(r *rig) error { return test(t, r) })
+		})
+	}
 }
 
 // onRig runs a test on a rig, and expects that nothing is left after it.
-func onRig(t *testing.T, path string, test func(*rig) error) {
+func onRig(t *testing.T, path string, past slot.Message, test func(*rig) error) {
 	t.Helper()
-	r := &rig{t: t, kernel: load(t)}
+	r := &rig{t: t, kernel: load(t), past: past}
 	r.engine = local.New(r.kernel)
+	if past == slot.MessageDelivered {
+		r.engine.Deliver(credit)
+	}
 	err := rehearsal.Run(path, func(loop *poll.Loop) (rehearsal.Path, error) {
 		splice, err := relay.New(loop, 0)
 		if err != nil {
@@ -81,7 +100,7 @@ func onRig(t *testing.T, path string, test func(*rig) error) {
 	})
 }
 
-// begin makes a flow that takes turns until both of its senders are redirected.
+// begin makes a flow that takes turns until messages of both sides go past TCP.
 func (r *rig) begin() (*rehearsal.Flow, error) {
 	f, err := r.Connect()
 	if err != nil {
@@ -90,15 +109,15 @@ func (r *rig) begin() (*rehearsal.Flow, error) {
 	if err := f.Carry(); err != nil {
 		return nil, err
 	}
-	return f, r.redirected(f)
+	return f, r.takeTurns(f)
 }
 
-// redirected takes turns until messages of both sides are redirected.
-func (r *rig) redirected(f *rehearsal.Flow) error {
+// takeTurns goes on until messages of both sides go past TCP.
+func (r *rig) takeTurns(f *rehearsal.Flow) error {
 	b := rehearsal.Bytes(100)
-	start := r.count(slot.MessageRedirected)
+	start := r.count(r.past)
 	var err error
-	eventually(r.t, "redirected messages", func() bool {
+	eventually(r.t, "messages past TCP", func() bool {
 		for i := range f.Peers {
 			if err == nil {
 				err = rehearsal.Send(f.Peers[i], b)
@@ -107,7 +126,7 @@ func (r *rig) redirected(f *rehearsal.Flow) error {
 				err = rehearsal.Expect(f.Peers[1-i], b, false)
 			}
 		}
-		return err != nil || r.count(slot.MessageRedirected) >= start+4
+		return err != nil || r.count(r.past) >= start+4
 	})
 	return err
 }

@@ -28,7 +28,7 @@ type Loop interface{ PerWake() float64 }
 
 // Splice is the path to begin with.
 type Splice interface {
-	CarryWatched(f *flow.Flow, down, up poll.FD, over func(flow.End, string), quiet func()) flow.Movable
+	CarryWatched(f *flow.Flow, down, up poll.FD, over func(flow.End, string), watch flow.Watch) flow.Movable
 }
 
 // Sockmap is the path to go on with.
@@ -60,7 +60,7 @@ func (*Path) Close() {}
 func (p *Path) Carry(f *flow.Flow, down, up poll.FD, over func(flow.End, string)) flow.Carriage {
 	f.Path = "splice"
 	c := &carriage{path: p, flow: f, down: down, up: up, over: over}
-	c.movable = p.splice.CarryWatched(f, down, up, over, c.look)
+	c.movable = p.splice.CarryWatched(f, down, up, over, flow.Watch{Quiet: c.look})
 	c.Carriage = c.movable
 	return c
 }

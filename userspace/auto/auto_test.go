@@ -19,8 +19,8 @@ type fake struct {
 	admits, left, carried int
 }
 
-func (f *fake) CarryWatched(_ *flow.Flow, _, _ poll.FD, _ func(flow.End, string), quiet func()) flow.Movable {
-	f.quiet = quiet
+func (f *fake) CarryWatched(_ *flow.Flow, _, _ poll.FD, _ func(flow.End, string), watch flow.Watch) flow.Movable {
+	f.quiet = watch.Quiet
 	return splice{f}
 }
 

@@ -12,6 +12,16 @@ type Carriage interface {
 	Tally()
 }
 
+// Watch is what accompanies a flow that a path carries. Each may be nil.
+type Watch struct {
+	// Quiet is called whenever what there was has been moved, unless the flow is over. It
+	// may take the flow away, by Leave.
+	Quiet func()
+	// Unread tells whether the end of a way has to wait: the receiver has yet to read
+	// what reached it past the path.
+	Unread func(way int) bool
+}
+
 // Movable is a Carriage that another path can take its flow from.
 type Movable interface {
 	Carriage

@@ -31,6 +31,7 @@ type way struct {
 	moved *atomic.Uint64 // the flow's counter, of what is relayed and redirected
 	start uint64         // its value when the sender was enrolled
 	told  uint64         // redirected bytes that it has
+	near  uint64         // cookie of our end of the sender's connection
 }
 
 // quiet is called when the splice path has moved what there was.
@@ -48,6 +49,17 @@ func (c *carriage) publish() {
 			w.slot.Relayed.Store(w.moved.Load() - w.told - w.start)
 		}
 	}
+}
+
+// unread tells whether the receiver of a way has yet to read what was put into its queue.
+func (c *carriage) unread(i int) bool {
+	w := &c.ways[i]
+	if w.slot == nil || w.slot.Delivered.Load() == 0 {
+		return false
+	}
+	// Without an answer there is nothing better to do than to pass the end on.
+	unread, err := c.path.engine.kernel.Unread(w.near)
+	return unread && err == nil
 }
 
 // Active is the loop's time at which a byte, or an end, last moved.
@@ -70,7 +82,7 @@ func (c *carriage) Tally() {
 	c.Carriage.Tally()
 	for i := range c.ways {
 		if w := &c.ways[i]; w.slot != nil {
-			if n := w.slot.Redirected.Load(); n > w.told {
+			if n := w.slot.Redirected.Load() + w.slot.Delivered.Load(); n > w.told {
 				w.moved.Add(n - w.told)
 				w.told = n
 			}

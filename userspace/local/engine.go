@@ -21,6 +21,9 @@ type Kernel interface {
 	// Enrol has what the other end sends go to target, as the way allows. Near is the
 	// cookie of our own end, all of whose bytes so far were sent on if they were read.
 	Enrol(own, other netip.AddrPort, near, target uint64, way uint32) (slot.Enrolled, error)
+	// Unread tells whether bytes wait in the own queue of a receiver, given the cookie of
+	// our end of the sender's connection.
+	Unread(near uint64) (bool, error)
 	// Messages counts what became of the senders' messages.
 	Messages() ([slot.Messages]uint64, error)
 }
@@ -32,6 +35,7 @@ type Engine struct {
 
 	off    atomic.Pointer[string] // why new flows go elsewhere; nil when they do not
 	fallen [reasons]atomic.Uint64 // flows that went to the next path, by reason
+	credit atomic.Uint64          // of each way, for the receiver's own queue
 
 	mu   sync.Mutex
 	free []uint32 // pairs of ways
@@ -45,6 +49,10 @@ func New(k Kernel) *Engine {
 	}
 	return e
 }
+
+// Deliver has messages of new flows put into the receivers' own queues, where both peers
+// are here. At most credit bytes may wait in each.
+func (e *Engine) Deliver(credit uint32) { e.credit.Store(uint64(credit)) }
 
 // Path makes the path of one worker, before the one that its other flows take.
 func (e *Engine) Path(loop *poll.Loop, splice Splice, next Next) *Path {

@@ -71,6 +71,7 @@ func (c *carriage) enrol(i int, ends *[2]end) reason {
 	index := 2*c.pair + uint32(i)
 	s := &e.ways[index]
 	s.Relayed.Store(0)
+	s.Credit.Store(e.credit.Load())
 	s.Target.Store(ends[1-i].cookie)
 	answer, err := e.kernel.Enrol(ends[i].own, ends[i].other, ends[i].cookie, ends[1-i].cookie, index)
 	why := whyNot(answer, err)
@@ -79,7 +80,7 @@ func (c *carriage) enrol(i int, ends *[2]end) reason {
 		return why
 	}
 	moved := [2]*atomic.Uint64{&c.flow.Sent, &c.flow.Received}[i]
-	c.ways[i] = way{slot: s, moved: moved, start: moved.Load()}
+	c.ways[i] = way{slot: s, moved: moved, start: moved.Load(), near: ends[i].cookie}
 	return taken
 }
 

@@ -27,10 +27,17 @@
 // An end needs no more than the splice path does for it: a sender's FIN leaves after
 // its messages were written, and reaches the gateway by TCP.
 //
-// # What stands against more
+// # Further still
 //
-// The kernel could put a message into the receiver's own queue as well, past both of
-// the connections. README.md has what was measured of that, and why it is not done.
+// Where the receiver is enrolled too, as the sender of the other way, and Deliver was
+// called, a message goes into the receiver's own queue, past both of the connections. A
+// receiver reads that queue before TCP's, so the program puts nothing there before all
+// that went over TCP has been read (bpf/local.h, may_deliver). The kernel neither limits
+// the queue nor keeps it when the maps go: so what waits there is bounded by a credit, and
+// the end of a way is passed on only when its receiver has read it all. Should the gateway
+// be killed before, the receiver meets a reset, as for anything else that it was to get.
+//
+// It is not exact for every receiver; README.md has which.
 package local
 
 import (
@@ -40,7 +47,7 @@ import (
 
 // Splice is the path that relays what is not redirected.
 type Splice interface {
-	CarryWatched(f *flow.Flow, down, up poll.FD, over func(flow.End, string), quiet func()) flow.Movable
+	CarryWatched(f *flow.Flow, down, up poll.FD, over func(flow.End, string), watch flow.Watch) flow.Movable
 }
 
 // Next takes the flows that have no sender on this host.
@@ -80,7 +87,7 @@ func (p *Path) Carry(f *flow.Flow, down, up poll.FD, over func(flow.End, string)
 		return p.next.Carry(f, down, up, over)
 	}
 	f.Path = pathName
-	c.movable = p.splice.CarryWatched(f, down, up, c.finish, c.quiet)
+	c.movable = p.splice.CarryWatched(f, down, up, c.finish, flow.Watch{Quiet: c.quiet, Unread: c.unread})
 	c.Carriage = c.movable
 	return c
 }

@@ -24,6 +24,8 @@ type fake struct {
 
 	inserted, enrolled int
 	quiet              func()
+	unread             func(way int) bool
+	waiting            map[uint64]bool // by cookie of the near end
 	over               func(flow.End, string)
 	holds, stays       bool
 	left, passed       int
@@ -52,10 +54,12 @@ func (f *fake) Enrol(_, _ netip.AddrPort, near, target uint64, index uint32) (sl
 	return answer, nil
 }
 
+func (f *fake) Unread(near uint64) (bool, error) { return f.waiting[near], f.err }
+
 func (f *fake) Messages() (m [slot.Messages]uint64, err error) { return m, nil }
 
-func (f *fake) CarryWatched(_ *flow.Flow, _, _ poll.FD, over func(flow.End, string), quiet func()) flow.Movable {
-	f.over, f.quiet = over, quiet
+func (f *fake) CarryWatched(_ *flow.Flow, _, _ poll.FD, over func(flow.End, string), watch flow.Watch) flow.Movable {
+	f.over, f.quiet, f.unread = over, watch.Quiet, watch.Unread
 	return carried{f}
 }
 
@@ -211,6 +215,43 @@ func TestCounts(t *testing.T) {
 	s.over(flow.Closed, "")
 	if n := s.flow.Received.Load(); n != 10 {
 		t.Errorf("received %d in the end, want 10", n)
+	}
+}
+
+// TestUnread: an end waits for a receiver that something was put into the queue of, as
+// long as it is there.
+func TestUnread(t *testing.T) {
+	s := newStage(t, &fake{waiting: map[uint64]bool{}})
+	s.engine.Deliver(5000)
+	s.carry()
+	for i := range s.fds {
+		if n := s.ways[i].Credit.Load(); n != 5000 {
+			t.Errorf("way %d has a credit of %d", i, n)
+		}
+	}
+	near, err := unix.GetsockoptUint64(s.fds[1].Sys, unix.SOL_SOCKET, unix.SO_COOKIE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.waiting[near] = true // for what comes from the server
+	if s.unread(0) || s.unread(1) {
+		t.Error("nothing was put there yet")
+	}
+	s.ways[0].Delivered.Store(10)
+	s.ways[1].Delivered.Store(20)
+	if s.unread(0) || !s.unread(1) {
+		t.Errorf("unread: %t, %t; want the second", s.unread(0), s.unread(1))
+	}
+	s.fake.err = unix.EPERM
+	if s.unread(1) {
+		t.Error("it waits for an answer")
+	}
+	s.over(flow.Closed, "")
+	if s.flow.Sent.Load() != 10 || s.flow.Received.Load() != 20 {
+		t.Errorf("sent %d, received %d", s.flow.Sent.Load(), s.flow.Received.Load())
+	}
+	if w := &s.ways[0]; w.Credit.Load() != 0 || w.Delivered.Load() != 0 {
+		t.Error("a way that is free has a credit")
 	}
 }
 

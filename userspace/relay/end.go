@@ -14,14 +14,40 @@ import (
 // queue, and ends the flow when both ways have ended.
 func (c *carriage) passEnd(i int) {
 	w := &c.ways[i]
+	if c.watch.Unread != nil && c.watch.Unread(i) {
+		c.passLater(i)
+		return
+	}
 	w.shut = true
 	if c.ways[1-i].shut {
-		// The first to end is the one that closed the flow.
-		c.finish(flow.Closed, [2]string{"by upstream", "by downstream"}[i], i)
+		by := "by upstream"
+		if c.ways[0].first {
+			by = "by downstream"
+		}
+		c.finish(flow.Closed, by, i)
 		return
 	}
 	// It fails only when the destination is reset already: its own event tells.
 	_ = unix.Shutdown(c.legs[1-i].fd.Sys, unix.SHUT_WR)
+}
+
+// lateEnd is an end that waits for the receiver.
+type lateEnd struct {
+	timer poll.Timer
+	after time.Duration // until the next look, each time for longer
+}
+
+const firstLook, longestLook = time.Millisecond, 128 * time.Millisecond
+
+// passLater tries passEnd again, after a while.
+func (c *carriage) passLater(i int) {
+	w := &c.ways[i]
+	if w.late == nil {
+		w.late = &lateEnd{after: firstLook / 2}
+		w.late.timer.F = func() { c.passEnd(i) }
+	}
+	w.late.after = min(2*w.late.after, longestLook)
+	c.path.loop.After(&w.late.timer, w.late.after)
 }
 
 // Leave gives the flow up to another path, if nothing of it is here.
@@ -130,6 +156,11 @@ func (c *carriage) finish(end flow.End, detail string, orderly int) {
 	c.ended = true
 	if c.reset != nil {
 		c.path.loop.Cancel(&c.reset.timer)
+	}
+	for i := range c.ways {
+		if late := c.ways[i].late; late != nil {
+			c.path.loop.Cancel(&late.timer)
+		}
 	}
 	for i := range c.legs {
 		// With a linger of zero, close sends a reset. It may have been set before.

@@ -75,13 +75,12 @@ func (s *Splice) Close() { s.pipes.close() }
 // poll.Stream, and closes them when the flow is over. It calls over once, on
 // the loop, when they are closed, and never before it returns.
 func (s *Splice) Carry(f *flow.Flow, down, up poll.FD, over func(flow.End, string)) flow.Carriage {
-	return s.CarryWatched(f, down, up, over, nil)
+	return s.CarryWatched(f, down, up, over, flow.Watch{})
 }
 
-// CarryWatched is Carry, and calls quiet whenever it has moved what there was, unless
-// the flow is over. Quiet may take the flow away by the carriage's Leave.
-func (s *Splice) CarryWatched(f *flow.Flow, down, up poll.FD, over func(flow.End, string), quiet func()) flow.Movable {
-	c := &carriage{path: s, flow: f, over: over, quiet: quiet, active: s.loop.Now()}
+// CarryWatched is Carry for a flow that somebody accompanies.
+func (s *Splice) CarryWatched(f *flow.Flow, down, up poll.FD, over func(flow.End, string), watch flow.Watch) flow.Movable {
+	c := &carriage{path: s, flow: f, over: over, watch: watch, active: s.loop.Now()}
 	for i, fd := range [2]poll.FD{down, up} {
 		c.legs[i] = leg{c: c, fd: fd, readable: true, writable: true}
 		s.loop.Handle(fd, &c.legs[i])
@@ -99,7 +98,7 @@ type carriage struct {
 	legs   [2]leg // downstream, upstream
 	ways   [2]way
 	over   func(flow.End, string)
-	quiet  func() // nil: nobody is to be told
+	watch  flow.Watch
 	active time.Duration
 	reset  *pendingReset // nil until a leg is broken
 	ended  bool
@@ -124,7 +123,9 @@ type way struct {
 	shared bool   // which is the path's buffer, to be left before others move
 	moved  *atomic.Uint64
 	eof    bool // the source has ended
+	first  bool // before that of the other way
 	shut   bool // and its end has been passed on
+	late   *lateEnd
 }
 
 // Active is the loop's time at which a byte, or an end, last moved.
@@ -164,8 +165,8 @@ func (l *leg) Ready(ev poll.Events) {
 		c.pump(1 - i)
 	}
 	c.pump(i)
-	if c.quiet != nil && !c.ended {
-		c.quiet()
+	if c.watch.Quiet != nil && !c.ended {
+		c.watch.Quiet()
 	}
 }
 
@@ -223,7 +224,7 @@ func (c *carriage) fill(i int) bool {
 	case !c.ways[1-i].shut && closed(src.fd.Sys):
 		c.fail(i, unix.ECONNRESET) // who writes to it from elsewhere may have taken the error
 	default:
-		w.eof = true
+		w.eof, w.first = true, !c.ways[1-i].eof
 		c.active = c.path.loop.Now()
 		c.passEnd(i)
 	}

@@ -8,18 +8,26 @@ type Local struct {
 	// Written by the kernel.
 	Redirected atomic.Uint64 // bytes that were handed to the target
 	MovedAt    atomic.Uint64 // CLOCK_MONOTONIC_COARSE of the last ones, ns; 0: none came
-	_          [6]uint64
+	Delivered  atomic.Uint64 // bytes that were put into the receiver's own queue
+	Queued     atomic.Uint64 // of those, since that was last seen empty
+	_          [4]uint64
 
 	// Written by userspace.
-	Relayed atomic.Uint64 // bytes that it has sent on since the sender was enrolled
-	Target  atomic.Uint64 // cookie of the gateway's socket that they go to; 0: the way is nobody's
-	_       [6]uint64
+	Relayed  atomic.Uint64 // bytes that it has sent on since the sender was enrolled
+	Target   atomic.Uint64 // cookie of the gateway's socket that they go to; 0: the way is nobody's
+	Credit   atomic.Uint64 // bytes that may wait in the receiver's own queue; 0: put none there
+	Receiver atomic.Uint64 // where the kernel has the receiver, by Enrol; 0: it is not enrolled
+	_        [4]uint64
 }
 
 // Clear makes the way nobody's, for the next flow. Its target must be closed.
 func (l *Local) Clear() {
 	l.Target.Store(0)
+	l.Credit.Store(0)
+	l.Receiver.Store(0)
 	l.Redirected.Store(0)
+	l.Delivered.Store(0)
+	l.Queued.Store(0)
 	l.MovedAt.Store(0)
 	l.Relayed.Store(0)
 }
@@ -74,6 +82,7 @@ const (
 	MessageGone               // over TCP: the target is closed, or has ended its stream
 	MessageNoRoom             // over TCP: it does not fit the target's send buffer
 	MessageRefused            // over TCP: the kernel would not redirect it
+	MessageDelivered          // it went into the receiver's own queue
 
 	Messages // their number
 )
@@ -86,6 +95,7 @@ var messageNames = [Messages]string{
 	MessageGone:       "gone",
 	MessageNoRoom:     "no_room",
 	MessageRefused:    "refused",
+	MessageDelivered:  "delivered",
 }
 
 // String is the reason as metrics have it.
