@@ -1,14 +1,17 @@
 package loader
 
 import (
+	"net"
 	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"sluice/userspace/slot"
 )
@@ -228,6 +231,89 @@ func TestLocalNames(t *testing.T) {
 				t.Errorf("%s %d is %q in Go and %q in C", c.enum, v.Value, got, name)
 			}
 		}
+	}
+}
+
+// TestReceiversStay: what is in the kernel's hands when userspace goes is let go of at
+// once, but for receivers, with which it is when they are closed.
+func TestReceiversStay(t *testing.T) {
+	needRoot(t)
+	for _, credit := range []uint64{0, 1000} {
+		l, err := LoadLocal(4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		listen, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listen.Close()
+		var peers, own [2]*net.TCPConn
+		var cookies [2]uint64
+		for i := range peers {
+			peer, err := net.Dial("tcp4", listen.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			accepted, err := listen.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			peers[i], own[i] = peer.(*net.TCPConn), accepted.(*net.TCPConn)
+			raw, err := own[i].SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e := raw.Control(func(fd uintptr) {
+				if cookies[i], err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_COOKIE); err == nil {
+					err = l.Insert(cookies[i], int(fd))
+				}
+			}); e != nil || err != nil {
+				t.Fatal(e, err)
+			}
+		}
+		for i := range peers {
+			w := &l.Ways()[i]
+			w.Target.Store(cookies[1-i])
+			w.Credit.Store(credit)
+			from, to := own[i].LocalAddr().(*net.TCPAddr), own[i].RemoteAddr().(*net.TCPAddr)
+			if answer, err := l.Enrol(from.AddrPort(), to.AddrPort(), cookies[i], cookies[1-i], uint32(i)); answer != slot.Enrolls || err != nil {
+				t.Fatal(answer, err)
+			}
+		}
+		info, err := l.objects.SluiceSend.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, _ := info.ID()
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		loaded := func() bool {
+			p, err := ebpf.NewProgramFromID(id)
+			if err == nil {
+				p.Close()
+			}
+			return err == nil
+		}
+		close := func() {
+			for _, c := range append(peers[:], own[:]...) {
+				c.Close()
+			}
+		}
+		if credit > 0 {
+			time.Sleep(50 * time.Millisecond)
+			if !loaded() {
+				t.Log("this kernel lets go of receivers, too")
+			}
+			close()
+		}
+		for start := time.Now(); loaded(); time.Sleep(time.Millisecond) {
+			if time.Since(start) > 30*time.Second {
+				t.Fatalf("credit %d: the program is still loaded", credit)
+			}
+		}
+		close()
 	}
 }
 

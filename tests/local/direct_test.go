@@ -60,6 +60,40 @@ func TestCredit(t *testing.T) {
 	})
 }
 
+// TestKernelBound looks whether the kernel bounds the queue of a receiver that does not
+// read, were there no credit. None did that this was run on: 6.1, 6.12 and 6.18.
+func TestKernelBound(t *testing.T) {
+	onRig(t, "local", slot.MessageDelivered, func(r *rig) error {
+		r.engine.Deliver(1 << 30)
+		f, err := r.begin()
+		if err != nil {
+			return err
+		}
+		const enough = 32 << 20
+		b := rehearsal.Bytes(32 << 10)
+		before := r.delivered()
+		for range enough / len(b) {
+			if err := rehearsal.Send(f.Peers[0], b); err != nil {
+				return err
+			}
+			if r.count(slot.MessageBehind)+r.count(slot.MessageNoRoom)+r.count(slot.MessageRefused) > 100 {
+				break
+			}
+		}
+		n := r.delivered() - before
+		t.Logf("%d bytes wait", n)
+		if n < enough {
+			t.Errorf("the kernel has a bound: %d", n)
+		}
+		for range n / uint64(len(b)) {
+			if err := rehearsal.Expect(f.Peers[1], b, false); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // TestTrickle: the queue of a receiver that always leaves something there, is never seen
 // empty, and messages take TCP when a credit's worth has gone by; all of them are in order.
 func TestTrickle(t *testing.T) {
