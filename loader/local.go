@@ -19,8 +19,9 @@ import (
 
 // Local is the local path's programs and their maps, loaded by this process. Nothing
 // of it is pinned: when the process ends, however it does, the kernel takes the
-// sockets of others out of the maps, and they are as they were before. All methods
-// but Close can be used at the same time.
+// sockets of others out of the maps, and they are as they were before; but receivers,
+// whose connections the end of the process resets, when they are closed. All methods but
+// Close can be used at the same time.
 type Local struct {
 	objects localObjects
 	memory  []byte // of the ways

@@ -15,8 +15,18 @@ type contender struct {
 type workload = figure.Workload
 
 // The layouts in which each kind of limit is one.
-func forwards(w workload) bool { return w.Layout != figure.Local && w.Routes == 0 }
+func forwards(w workload) bool { return !isLocal(w) && w.Routes == 0 }
+func direct(w workload) bool   { return isLocal(w) && w.Routes == 0 }
 func loops(w workload) bool    { return w.Layout == figure.Local && w.Routes == 0 }
+
+// isLocal tells whether a peer is on the gateway's host.
+func isLocal(w workload) bool {
+	switch w.Layout {
+	case figure.Local, figure.ClientHere, figure.ServerHere:
+		return true
+	}
+	return false
+}
 
 // everything, but that tables of many routes are for those that look them up.
 func everything(w workload) bool { return w.Routes == 0 }
@@ -42,11 +52,12 @@ func contenders(sluice string) []contender {
 	}
 	return []contender{
 		limit("IP forwarding", forwards),
-		limit("loopback", loops),
+		limit("no gateway", direct),
 		ours("splice", anything),
 		ours("sockmap", everything),
 		ours("auto", everything),
-		ours("local", loops),
+		ours("local", direct),
+		ours("direct", loops),
 		peer("haproxy", startHAProxy, anything, "haproxy", "-v"),
 		peer("nginx", startNginx, anything, "nginx", "-v"),
 		peer("sniproxy", startSniproxy, plainly, "sniproxy", "-V"),

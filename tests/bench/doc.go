@@ -8,10 +8,11 @@
 // alike. What counts are ratios within a round, and of those the median over the
 // rounds: see the package figure.
 //
-// There are three layouts: one hop, two hops (a contender in each of two gateways'
-// namespaces), and local (all in one namespace, over loopback). The limit is who carries
-// bytes without a proxy: IP forwarding through the same namespaces, or loopback. Each
-// turn begins with bytes that are compared at both ends, so that nobody wins by losing
+// There are five layouts: one hop, two hops (a contender in each of two gateways'
+// namespaces), local (all in one namespace, over loopback), and those that have only the
+// client or the server beside the gateway. The limit is who carries bytes without a proxy:
+// IP forwarding through the same namespaces, or, where a peer is beside the gateway,
+// nobody. Each turn begins with bytes that are compared at both ends, so that nobody wins by losing
 // some.
 //
 //	main.go       flags, and the verbs; verbs.go those that measure nothing

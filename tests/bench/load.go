@@ -108,7 +108,7 @@ func (l *load) open() error {
 	}
 	// A thread's blocking calls add the least of their own. But local acceleration is for
 	// processes that do not block.
-	if w.Flows > 1 || w.Layout == figure.Local {
+	if w.Flows > 1 || isLocal(w) {
 		return l.startTalks(w.Flows)
 	}
 	return l.start(1, command{opEcho, uint32(w.Size)}, l.pingPong)

@@ -56,6 +56,9 @@ var chains = map[string][]string{
 	figure.OneHop:  {"client", "gateway", "server"},
 	figure.TwoHops: {"client", "dc1", "dc2", "server"},
 	figure.Local:   {"host"},
+
+	figure.ClientHere: {"host", "server"},
+	figure.ServerHere: {"client", "host"},
 }
 
 // sysctls are set in each namespace: new connections by the ten thousand from one
@@ -73,7 +76,13 @@ func newSite(layout string) (*site, error) {
 	}
 	all := l.Namespaces
 	s := &site{Lab: l, layout: layout, client: all[0], server: all[len(all)-1], gateways: all}
-	if layout != figure.Local {
+	switch layout {
+	case figure.Local:
+	case figure.ClientHere:
+		s.gateways = all[:1]
+	case figure.ServerHere:
+		s.gateways = all[1:]
+	default:
 		s.gateways = all[1 : len(all)-1]
 	}
 	if err := s.furnish(); err != nil {

@@ -9,12 +9,15 @@ import (
 // workers is how many threads each contender may use.
 const workers = 2
 
-// startSluice runs Sluice by one path. Local is what auto does with acceleration, forced
-// because the kernel may mislead peers that none of the bench's are like.
+// startSluice runs Sluice by one path. Local and direct are what auto does with
+// acceleration, forced because the kernel may mislead peers that none of the bench's are like.
 func startSluice(binary, path string) func(*place) error {
 	acceleration := "off"
-	if path == "local" {
+	switch path {
+	case "local":
 		path, acceleration = "auto", "force"
+	case "direct":
+		path, acceleration = "auto", "direct"
 	}
 	return func(p *place) error {
 		var text strings.Builder

@@ -50,6 +50,15 @@ func workloads() []workload {
 			all = append(all, w)
 		}
 	}
+	for _, layout := range []string{figure.ClientHere, figure.ServerHere} {
+		for _, w := range []workload{
+			one(localPath, figure.Bulk, "bulk, 1 flow", 1, 0, false),
+			one(localPath, figure.PingPong, "ping-pong 128 B, 1 flow", 1, 128, false),
+		} {
+			w.Layout, w.Name = layout, layout+": "+w.Name
+			all = append(all, w)
+		}
+	}
 	for _, n := range []int{len(services), 1000, 100_000} {
 		w := one(tableSizes, figure.Handshake, fmt.Sprintf("TLS handshakes, %s routes", thousands(n)), 16, 0, false)
 		w.Routes = n

@@ -22,6 +22,9 @@ const (
 	OneHop  = "one hop"  // a gateway's namespace
 	TwoHops = "two hops" // those of two gateways, dc1 and dc2
 	Local   = "local"    // nothing: all are in one namespace, and speak over loopback
+	// A wire on one side alone.
+	ClientHere = "client here"
+	ServerHere = "server here"
 )
 
 // Workload is what contenders are measured at.

@@ -24,6 +24,7 @@ var aims = []aim{
 	{"sluice splice", "bulk, 1 flow", 0, "IP forwarding", 0.75},
 	{"sluice sockmap", "ping-pong 128 B, 1 flow", 1, "haproxy", 0.6},
 	{"sluice auto", "ping-pong 128 B, 64 flows", 0, "haproxy", 1.0},
+	{"sluice direct", "local: ping-pong 128 B, 1 flow", 0, "no gateway", 1.3},
 	{"sluice splice", "TLS handshakes, 100,000 routes", 0, "TLS handshakes, 4 routes", 0.95},
 }
 
