@@ -28,8 +28,11 @@ func isLocal(w workload) bool {
 	return false
 }
 
-// everything, but that tables of many routes are for those that look them up.
-func everything(w workload) bool { return w.Routes == 0 }
+// everything, but that tables of many routes are for those that look them up, and one peer
+// here for those who care.
+func everything(w workload) bool {
+	return w.Routes == 0 && w.Layout != figure.ClientHere && w.Layout != figure.ServerHere
+}
 
 func anything(workload) bool { return true }
 

@@ -12,8 +12,8 @@
 // namespaces), local (all in one namespace, over loopback), and those that have only the
 // client or the server beside the gateway. The limit is who carries bytes without a proxy:
 // IP forwarding through the same namespaces, or, where a peer is beside the gateway,
-// nobody. Each turn begins with bytes that are compared at both ends, so that nobody wins by losing
-// some.
+// nobody. Each turn begins with bytes that are compared at both ends, so that nobody wins
+// by losing some.
 //
 //	main.go       flags, and the verbs; verbs.go those that measure nothing
 //	plan.go       whose turn it is, and how long all take; progress.go tells
