@@ -10,7 +10,9 @@
 // addresses of the connection, in this network namespace, and enrols it: from then on a
 // program sees each message that is sent on it (bpf/local.c). Nothing else about that
 // socket changes. What it receives comes over TCP as ever, so that its process may read
-// it in all the ways there are.
+// it in all the ways there are. A program of sock_ops on a cgroup could enrol as well; but
+// it would run for every connection of that cgroup, would have to be told whose are ours,
+// and would miss peers in other cgroups.
 //
 // # Order
 //
