@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -101,6 +103,38 @@ func TestSplice(t *testing.T) {
 				}
 			}
 			if err := rehearsal.Expect(from, b, false); err != nil {
+				return fmt.Errorf("turn %d: %w", turn, err)
+			}
+		}
+		return nil
+	})
+}
+
+// TestSendfile has enrolled processes send a file.
+func TestSendfile(t *testing.T) {
+	eachRig(t, "local", func(t *testing.T, r *rig) error {
+		f, err := r.begin()
+		if err != nil {
+			return err
+		}
+		b := rehearsal.Bytes(30_000)
+		file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		if _, err := file.Write(b); err != nil {
+			return err
+		}
+		for turn := range 50 {
+			var at int64
+			for at < int64(len(b)) {
+				n, err := unix.Sendfile(f.Peers[turn%2], int(file.Fd()), &at, len(b)-int(at))
+				if err != nil && err != unix.EAGAIN {
+					return fmt.Errorf("turn %d: send a file, after %d bytes: %w", turn, n, err)
+				}
+			}
+			if err := rehearsal.Expect(f.Peers[1-turn%2], b, false); err != nil {
 				return fmt.Errorf("turn %d: %w", turn, err)
 			}
 		}
