@@ -243,44 +243,8 @@ func TestReceiversStay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		listen, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listen.Close()
-		var peers, own [2]*net.TCPConn
-		var cookies [2]uint64
-		for i := range peers {
-			peer, err := net.Dial("tcp4", listen.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			accepted, err := listen.Accept()
-			if err != nil {
-				t.Fatal(err)
-			}
-			peers[i], own[i] = peer.(*net.TCPConn), accepted.(*net.TCPConn)
-			raw, err := own[i].SyscallConn()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if e := raw.Control(func(fd uintptr) {
-				if cookies[i], err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_COOKIE); err == nil {
-					err = l.Insert(cookies[i], int(fd))
-				}
-			}); e != nil || err != nil {
-				t.Fatal(e, err)
-			}
-		}
-		for i := range peers {
-			w := &l.Ways()[i]
-			w.Target.Store(cookies[1-i])
-			w.Credit.Store(credit)
-			from, to := own[i].LocalAddr().(*net.TCPAddr), own[i].RemoteAddr().(*net.TCPAddr)
-			if answer, err := l.Enrol(from.AddrPort(), to.AddrPort(), cookies[i], cookies[1-i], uint32(i)); answer != slot.Enrolls || err != nil {
-				t.Fatal(answer, err)
-			}
-		}
+		closeAll := enrolPair(t, l, credit)
+		defer closeAll()
 		info, err := l.objects.SluiceSend.Info()
 		if err != nil {
 			t.Fatal(err)
@@ -289,32 +253,84 @@ func TestReceiversStay(t *testing.T) {
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		loaded := func() bool {
-			p, err := ebpf.NewProgramFromID(id)
-			if err == nil {
-				p.Close()
-			}
-			return err == nil
-		}
-		close := func() {
-			for _, c := range append(peers[:], own[:]...) {
-				c.Close()
-			}
-		}
 		if credit > 0 {
 			time.Sleep(50 * time.Millisecond)
-			if !loaded() {
+			if !isLoaded(id) {
 				t.Log("this kernel lets go of receivers, too")
 			}
-			close()
+			closeAll()
 		}
-		for start := time.Now(); loaded(); time.Sleep(time.Millisecond) {
+		for start := time.Now(); isLoaded(id); time.Sleep(time.Millisecond) {
 			if time.Since(start) > 30*time.Second {
 				t.Fatalf("credit %d: the program is still loaded", credit)
 			}
 		}
-		close()
 	}
+}
+
+func isLoaded(id ebpf.ProgramID) bool {
+	p, err := ebpf.NewProgramFromID(id)
+	if err == nil {
+		p.Close()
+	}
+	return err == nil
+}
+
+// enrolPair enrols the peers of two connections as those of a flow.
+func enrolPair(t *testing.T, l *Local, credit uint64) (closeAll func()) {
+	t.Helper()
+	listen, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listen.Close()
+	var all []net.Conn
+	var own [2]*net.TCPConn
+	var cookies [2]uint64
+	for i := range own {
+		peer, err := net.Dial("tcp4", listen.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		accepted, err := listen.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		own[i] = accepted.(*net.TCPConn)
+		all = append(all, peer, accepted)
+		cookies[i] = insert(t, l, own[i])
+	}
+	for i := range own {
+		w := &l.Ways()[i]
+		w.Target.Store(cookies[1-i])
+		w.Credit.Store(credit)
+		from, to := own[i].LocalAddr().(*net.TCPAddr), own[i].RemoteAddr().(*net.TCPAddr)
+		if answer, err := l.Enrol(from.AddrPort(), to.AddrPort(), cookies[i], cookies[1-i], uint32(i)); answer != slot.Enrolls || err != nil {
+			t.Fatal(answer, err)
+		}
+	}
+	return func() {
+		for _, c := range all {
+			c.Close()
+		}
+	}
+}
+
+func insert(t *testing.T, l *Local, c *net.TCPConn) (cookie uint64) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := raw.Control(func(fd uintptr) {
+		if cookie, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_COOKIE); err == nil {
+			err = l.Insert(cookie, int(fd))
+		}
+	})
+	if e != nil || err != nil {
+		t.Fatal(e, err)
+	}
+	return cookie
 }
 
 // TestFindNobody: without a connection between two addresses, there is nobody.
