@@ -349,7 +349,8 @@ func (a *agent) drain(ctx context.Context, deadline time.Duration) {
 	g.Drain(ctx)
 }
 
-// close ends what outlives the gateway: its last flows are still to be told of.
+// close ends what outlives the gateway: its last flows are still to be told of. Who asks
+// goes before what is asked about.
 func (a *agent) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
 	defer cancel()
@@ -359,10 +360,6 @@ func (a *agent) close() {
 	if a.mesh != nil {
 		a.mesh.close(ctx)
 	}
-	if paths := a.paths.Swap(nil); paths != nil {
-		paths.close()
-	}
-	a.pins.close()
 	if a.access != nil {
 		if err := a.access.Close(ctx); err != nil {
 			a.log.Error("cannot end the access log", "error", err)
@@ -373,6 +370,10 @@ func (a *agent) close() {
 			a.log.Warn("cannot end the metrics server", "error", err)
 		}
 	}
+	if paths := a.paths.Swap(nil); paths != nil {
+		paths.close()
+	}
+	a.pins.close()
 }
 
 // unready is why no traffic should be sent here.
