@@ -18,6 +18,9 @@
 //   - Half of all services at once, and at least two, are not one that was
 //     deregistered. They are kept until they come back or Hold is over. All services
 //     at once are kept until some service is there again.
+//   - The way to another datacenter is kept as long as half of all services. A server
+//     that has just started knows of its own datacenter alone, and agents ask it for the
+//     list every half a minute only.
 //
 // A service has left when its cluster is gone or has no endpoint any more; its
 // subsets count with it. Where some endpoints of a cluster remain, those are the
@@ -57,7 +60,7 @@ type Guard struct {
 // keeping is why and since when a lost cluster is kept.
 type keeping struct {
 	since time.Time
-	mass  bool // it was lost together with too many others
+	mass  bool // it was lost together with too many others, or is a whole datacenter
 }
 
 // New returns a guard that keeps nothing yet and believes what it is told. The
@@ -117,7 +120,7 @@ func (l *Guard) Judge(t *route.Table, lost []string, now time.Time) (leave []str
 		if !known || again {
 			k.since = now
 		}
-		k.mass = k.mass || mass && !l.settling
+		k.mass = k.mass || mass && !l.settling || leadsAway(name)
 		if l.settling || k.mass && (all || now.Sub(k.since) < l.Hold) {
 			l.kept[name] = k
 			continue
@@ -149,6 +152,8 @@ func (l *Guard) tell(mass bool) {
 		why = "all"
 	case mass:
 		why = "mass"
+	case l.told == "" && slices.ContainsFunc(l.Kept(), leadsAway):
+		why = "datacenter"
 	default:
 		return // fewer than before, of those that were told
 	}
@@ -165,6 +170,8 @@ func (l *Guard) tell(mass bool) {
 		log.Info(l.source+": Consul, back after it was away, lacks clusters of the table: kept until it has settled", "settles_in", l.Settle)
 	case "all":
 		log.Error(l.source+": Consul has no service any more: all of the table is kept", "probably", cause)
+	case "datacenter":
+		log.Warn(l.source+": Consul has no gateways of a datacenter any more: kept for a while", "for", l.Hold, "probably", "servers have just started, and the datacenters yet to find each other")
 	case "mass":
 		log.Warn(l.source+": Consul lost half of the services or more at once: kept for a while", "for", l.Hold, "probably", cause)
 	}
@@ -201,12 +208,25 @@ func extent(t *route.Table, lost []string) (mass, all bool) {
 			among[c.Name] = true
 		}
 	}
-	gone := services(among, slices.Values(lost))
-	if gone < 2 {
-		return false, false
+	gone, total := services(among, slices.Values(lost)), services(among, maps.Keys(among))
+	here := services(among, func(yield func(string) bool) { // datacenters are kept anyway
+		for _, name := range lost {
+			if !leadsAway(name) && !yield(name) {
+				return
+			}
+		}
+	})
+	return here >= 2 && 2*here >= total, gone >= 2 && gone >= total
+}
+
+// leadsAway tells whether the cluster is of the gateways of a datacenter, such as
+// "dc2.internal.x", or of its servers, "server.dc2.consul".
+func leadsAway(name string) bool {
+	where, _, internal := strings.Cut(name, ".internal") // with a partition "ap1.dc2.internal-v1.x"
+	if !internal {
+		return strings.HasPrefix(name, "server.")
 	}
-	total := services(among, maps.Keys(among))
-	return 2*gone >= total, gone >= total
+	return strings.Count(where, ".") <= 1
 }
 
 // services counts the clusters that are not a part of another one among all, as

@@ -105,6 +105,31 @@ func TestHalfIsHeld(t *testing.T) {
 	p.leave("b.x", "b.x")
 }
 
+// TestDatacenterIsHeld, be it the only one, and also when Consul was away.
+func TestDatacenterIsHeld(t *testing.T) {
+	for _, dc := range []string{"dc2.internal.x", "ap1.dc2.internal-v1.x", "server.dc2.consul"} {
+		for _, away := range []bool{false, true} {
+			p := newPlay(t, dc, "a.default.dc1.internal.x", "b.default.dc1.internal.x", "c.default.dc1.internal.x")
+			if away {
+				p.Begin(false)
+				p.Answered(p.now)
+				p.leave(dc, "")
+				p.now = p.now.Add(settle)
+			}
+			p.leave(dc, "")
+			if want := "no gateways of a datacenter"; !away && !strings.Contains(p.log.String(), want) {
+				t.Errorf("the log does not say %q:\n%s", want, &p.log)
+			}
+			p.leave(dc+" a.default.dc1.internal.x", "a.default.dc1.internal.x")
+			p.Returned(dc, p.now)
+			p.leave("", "")
+			p.leave(dc, "")
+			p.now = p.Due()
+			p.leave(dc, dc)
+		}
+	}
+}
+
 func TestAllAreHeld(t *testing.T) {
 	p := newPlay(t, "a.x", "b.x")
 	p.leave("a.x b.x", "")
