@@ -127,7 +127,10 @@ func parseMixed(fs *flag.FlagSet, args []string) (names []string, err error) {
 			names = append(names, rest...)
 			break
 		}
-		names, args = append(names, rest[0]), rest[1:]
+		if before := len(args) - len(rest) - 1; before < 0 || !takesInterval(fs, args[before], rest[0]) {
+			names = append(names, rest[0])
+		}
+		args = rest[1:]
 	}
 	return names, fs.Parse(append([]string{"--"}, names...))
 }

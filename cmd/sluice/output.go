@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"reflect"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -108,7 +109,7 @@ func writeJSON(w *bufio.Writer, v view) error {
 	return err
 }
 
-// interval is a flag that may stand without a value.
+// interval is a flag that may stand without a value: "-watch", "-watch=5s" or "-watch 5s".
 type interval time.Duration
 
 const usualInterval = 2 * time.Second
@@ -137,4 +138,18 @@ func (i *interval) Set(s string) error {
 	}
 	*i = interval(d)
 	return nil
+}
+
+// takesInterval sets a flag of intervals to the word behind it, if these are such.
+func takesInterval(fs *flag.FlagSet, arg, word string) bool {
+	name, dashed := strings.CutPrefix(arg, "-")
+	f := fs.Lookup(strings.TrimPrefix(name, "-"))
+	if !dashed || f == nil {
+		return false
+	}
+	if _, err := time.ParseDuration(word); err != nil {
+		return false
+	}
+	every, ok := f.Value.(*interval)
+	return ok && every.Set(word) == nil
 }

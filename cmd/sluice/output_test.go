@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"time"
 )
@@ -78,28 +79,38 @@ func TestOutputFlags(t *testing.T) {
 	for _, c := range []struct {
 		args  []string
 		every time.Duration
+		names []string
 		ok    bool
 	}{
-		{nil, 0, true},
-		{[]string{"-watch"}, usualInterval, true},
-		{[]string{"-watch=500ms"}, 500 * time.Millisecond, true},
-		{[]string{"-watch=false"}, 0, true},
-		{[]string{"-watch=0s"}, 0, false},
-		{[]string{"-watch=-1s"}, 0, false},
-		{[]string{"-watch=often"}, 0, false},
-		{[]string{"-format=json"}, 0, true},
-		{[]string{"-format=xml"}, 0, false},
+		{nil, 0, nil, true},
+		{[]string{"-watch"}, usualInterval, nil, true},
+		{[]string{"-watch=500ms"}, 500 * time.Millisecond, nil, true},
+		{[]string{"-watch", "500ms"}, 500 * time.Millisecond, nil, true},
+		{[]string{"web", "--watch", "5s", "db"}, 5 * time.Second, []string{"web", "db"}, true},
+		{[]string{"-watch", "web"}, usualInterval, []string{"web"}, true},
+		{[]string{"-watch", "1"}, usualInterval, []string{"1"}, true},
+		{[]string{"-watch", "--", "5s"}, usualInterval, []string{"5s"}, true},
+		{[]string{"-watch", "web", "5s"}, usualInterval, []string{"web", "5s"}, true},
+		{[]string{"-format", "json", "5s"}, 0, []string{"5s"}, true},
+		{[]string{"watch", "5s"}, 0, []string{"watch", "5s"}, true},
+		{[]string{"-watch=false"}, 0, nil, true},
+		{[]string{"-watch=0s"}, 0, nil, false},
+		{[]string{"-watch=-1s"}, 0, nil, false},
+		{[]string{"-watch", "-1s"}, 0, nil, false},
+		{[]string{"-watch=often"}, 0, nil, false},
+		{[]string{"-format=json"}, 0, nil, true},
+		{[]string{"-format=xml"}, 0, nil, false},
 	} {
 		fs := flag.NewFlagSet("verb", flag.ContinueOnError)
 		fs.SetOutput(io.Discard)
 		var o output
 		o.register(fs)
-		err := fs.Parse(c.args)
+		names, err := parseMixed(fs, c.args)
 		if err == nil {
 			err = o.check()
 		}
-		if (err == nil) != c.ok || err == nil && time.Duration(o.every) != c.every {
-			t.Errorf("%q: every %v, %v", c.args, time.Duration(o.every), err)
+		if (err == nil) != c.ok || err == nil && (time.Duration(o.every) != c.every || !slices.Equal(names, c.names)) {
+			t.Errorf("%q: every %v, names %q, %v", c.args, time.Duration(o.every), names, err)
 		}
 	}
 }

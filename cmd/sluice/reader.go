@@ -16,6 +16,7 @@ import (
 
 // mapReader reads a gateway's table from its pinned maps.
 type mapReader struct {
+	from   pinned
 	table  *loader.Table
 	client *admin.Client
 	view   *mirror.View // the last one read; nil: there is none
@@ -53,7 +54,7 @@ func openMaps(from pinned) (tableReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &mapReader{table: table, client: admin.NewClient(from.socket)}, nil
+	return &mapReader{from: from, table: table, client: admin.NewClient(from.socket)}, nil
 }
 
 func (r *mapReader) Close() error {
@@ -64,6 +65,9 @@ func (r *mapReader) Close() error {
 // Read returns all there is. The agent, which takes time for its rates, is asked while
 // the maps are read.
 func (r *mapReader) Read(ctx context.Context) (*explain.Facts, error) {
+	if err := r.renew(); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answer := r.askAgent(ctx)
@@ -86,6 +90,21 @@ func (r *mapReader) Read(ctx context.Context) (*explain.Facts, error) {
 	}
 	addAgent(f, a.status)
 	return f, nil
+}
+
+// renew opens the pins again for another look: by now another gateway may have put larger
+// maps in their place.
+func (r *mapReader) renew() error {
+	if r.view == nil {
+		return nil
+	}
+	table, err := openTable(r.from)
+	if err != nil {
+		return err
+	}
+	old := r.table
+	r.table, r.view = table, nil
+	return old.Close()
 }
 
 func (r *mapReader) read() (view *mirror.View, counts explain.Sample, err error) {
