@@ -156,13 +156,27 @@ func checkBPFFS(root string) error {
 	return nil
 }
 
+// Who only looks whether a lock is held has it for a moment (see alive), and must not be
+// taken for who holds it.
+const (
+	lockTries = 5
+	lockPause = 2 * time.Millisecond
+)
+
 // lockDir takes the lock on a directory, which lasts until the file is closed.
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open a directory of pins: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	for try := 1; ; try++ {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err != unix.EWOULDBLOCK || try == lockTries {
+			break
+		}
+		time.Sleep(lockPause)
+	}
+	if err != nil {
 		f.Close()
 		if err == unix.EWOULDBLOCK {
 			err = ErrInUse

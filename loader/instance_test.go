@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -305,4 +306,34 @@ func TestAccess(t *testing.T) {
 	if _, err := d.Events(1); err == nil {
 		t.Error("makes a ring for a worker that there is no room for")
 	}
+}
+
+// TestLookedAt takes a lock again and again while somebody asks whether it is held: who
+// asks is not in the way.
+func TestLookedAt(t *testing.T) {
+	dir := t.TempDir()
+	stop, asked := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(asked)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(100 * time.Microsecond):
+			}
+			if _, err := alive(dir); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	for range 2000 {
+		lock, err := lockDir(dir)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		lock.Close()
+	}
+	close(stop)
+	<-asked
 }

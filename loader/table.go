@@ -126,8 +126,15 @@ func (t *Table) Store() *mirror.Store { return &t.store }
 // Dir is the directory of the pins.
 func (t *Table) Dir() string { return t.dir }
 
-// Alive tells whether a process holds the maps to write to them.
-func (t *Table) Alive() (bool, error) { return alive(t.dir) }
+// Alive tells whether a process holds the maps to write to them. Nobody does once others
+// have taken their place.
+func (t *Table) Alive() (bool, error) {
+	held, err := alive(t.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return held, err
+}
 
 // Notes say what else was found where the pins are, and was left alone.
 func (t *Table) Notes() []string { return t.notes }
