@@ -188,7 +188,7 @@ func (r *Registrar) config(ctx context.Context, service *api.AgentService) (map[
 	defer cancel()
 	entry, _, err := r.api.ConfigEntries().Get(api.ProxyDefaults, api.ProxyConfigGlobal, q)
 	if code(err) == http.StatusNotFound {
-		return merged, nil
+		return merged, r.settled(0)
 	}
 	if err != nil {
 		return nil, failed("read proxy-defaults", err)
@@ -203,7 +203,23 @@ func (r *Registrar) config(ctx context.Context, service *api.AgentService) (map[
 		other, ok := central[name]
 		return ok && reflect.DeepEqual(plain(map[string]any{"": value}), map[string]any{"": other})
 	})
-	return own, nil
+	return own, r.settled(defaults.ModifyIndex)
+}
+
+// errUnsettled is that proxy-defaults have changed: the agent may have merged what they
+// were before, which then looks like the definition's own.
+var errUnsettled = errors.New("proxy-defaults have just changed")
+
+// settled is errUnsettled when proxy-defaults, by their index, are others than at the
+// last look.
+func (r *Registrar) settled(index uint64) error {
+	w := &r.watch
+	before := w.defaults
+	w.defaults = index
+	if w.last != nil && index != before {
+		return errUnsettled
+	}
+	return nil
 }
 
 // failed adds to a request's error what was being done, "" for what the caller adds,

@@ -32,7 +32,8 @@
 // -no-central-config" keeps proxy.config out of the Envoy's bootstrap file; it has no
 // way to tell central from own. Here the flag does what its name says: with -register
 // the options are those of the definition, and without it those of the agent's answer
-// less what proxy-defaults has with the same value.
+// less what proxy-defaults has with the same value. The agent may merge a change of that
+// entry later than it is read here: so it is asked once more, two seconds after.
 //
 // # Trouble
 //

@@ -74,6 +74,7 @@ var quick = timing{
 	repair:     5 * time.Millisecond,
 	repairMost: 50 * time.Millisecond,
 	calm:       time.Minute,
+	settle:     100 * time.Millisecond,
 	gap:        time.Millisecond,
 }
 

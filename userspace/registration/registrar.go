@@ -180,6 +180,8 @@ type timing struct {
 	repairMost time.Duration // what that doubles up to
 	calm       time.Duration // without a repair for so long, it begins anew
 
+	settle time.Duration // until the agent has merged a change of proxy-defaults
+
 	gap time.Duration // from one look at the agent to the next, on average
 }
 
@@ -191,6 +193,7 @@ var usual = timing{
 	repair:     time.Second,
 	repairMost: time.Minute,
 	calm:       5 * time.Minute,
+	settle:     2 * time.Second,
 	gap:        500 * time.Millisecond,
 }
 

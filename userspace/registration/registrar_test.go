@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -346,5 +347,47 @@ func TestPlanned(t *testing.T) {
 	}
 	if _, err := New(Settings{}, f.client, nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestMergedLate has the agent answer with options of proxy-defaults that are gone by the
+// time these are read: they must not pass for the definition's own.
+func TestMergedLate(t *testing.T) {
+	f := newFake(t)
+	merged := func(config map[string]any) func() {
+		return func() {
+			f.services["edge"] = &api.AgentService{
+				ID: "edge", Kind: api.ServiceKindMeshGateway, Service: "edge", Port: 7443, Address: "127.0.0.1",
+				Proxy: &api.AgentServiceConnectProxyConfig{Config: config},
+			}
+		}
+	}
+	f.change(merged(map[string]any{"connect_timeout_ms": 1500}))
+	r, _ := registrar(t, f.client, flags(t, "-proxy-id", "edge", "-no-central-config"))
+	before := start(t, r)
+	u := run(t, r)
+
+	var looks atomic.Int32
+	f.failing(func(w http.ResponseWriter, req *http.Request) bool {
+		if req.URL.Path != "/v1/config/proxy-defaults/global" {
+			return false
+		}
+		looks.Add(1)
+		// It has been written twice; the agent has the first one merged, and now learns of
+		// the second.
+		f.change(merged(map[string]any{"connect_timeout_ms": 1500}))
+		f.answer(w, map[string]any{"Kind": "proxy-defaults", "Name": "global", "ModifyIndex": 8, "Config": map[string]any{}})
+		return true
+	})
+	f.change(merged(map[string]any{"connect_timeout_ms": 1500, "sluice_path": "splice"}))
+	eventually(t, "another look", func() bool { return looks.Load() > 1 })
+
+	f.change(merged(map[string]any{"connect_timeout_ms": 1600}))
+	eventually(t, "what the definition has now", func() bool { return u.count() > 0 })
+	before.Options.ConnectTimeout = 1600 * time.Millisecond
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if diff := cmp.Diff(before, u.seen[0], cmpAddr); diff != "" {
+		t.Errorf("the first change (- want, + got):\n%s", diff)
 	}
 }

@@ -18,6 +18,7 @@ type watch struct {
 	facts      *facts // nil: not asked yet
 	registered bool   // by this process
 	hash       string // of the agent's last answer; "": do not wait for another one
+	defaults   uint64 // index of the proxy-defaults last seen, with Settings.NoCentralConfig
 	last       *Service
 	ended      bool // there is no maintenance mode of an earlier process
 
@@ -112,6 +113,11 @@ func (r *Registrar) look(ctx context.Context, listening bool) (*answer, error) {
 		}
 	}
 	config, err := r.config(ctx, service)
+	if errors.Is(err, errUnsettled) {
+		w.hash = ""
+		sleep(ctx, r.times.settle)
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
