@@ -26,6 +26,7 @@ import (
 type fakeAgent struct {
 	flows   []admin.Flow
 	status  admin.Status
+	source  admin.Source // but for the address
 	asked   chan gateway.Selection
 	drained chan time.Duration
 	err     error
@@ -48,6 +49,11 @@ func (f *fakeAgent) Flows(_ context.Context, which gateway.Selection, yield func
 func (f *fakeAgent) Kill(_ context.Context, which gateway.Selection) (int, error) {
 	f.asked <- which
 	return 2, f.err
+}
+
+func (f *fakeAgent) Source(_ context.Context, address netip.Addr) (*admin.Source, error) {
+	f.source.Address = address
+	return &f.source, f.err
 }
 
 func (f *fakeAgent) Drain(_ context.Context, d time.Duration) error {

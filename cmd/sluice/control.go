@@ -14,6 +14,7 @@ import (
 
 	"sluice/loader"
 	"sluice/userspace/admin"
+	"sluice/userspace/flow"
 	"sluice/userspace/gateway"
 	"sluice/userspace/metrics"
 	"sluice/userspace/registration"
@@ -165,7 +166,7 @@ func perSecond(first, last uint64, d time.Duration) float64 {
 func (d *datapath) describe() []admin.Path {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	paths := []admin.Path{{Name: "splice", On: true}, {Name: "sockmap", Why: d.why}, {Name: "local"}}
+	paths := []admin.Path{{Name: "splice", On: true}, {Name: "sockmap", Why: d.why}, {Name: pathLocal}}
 	if d.engine != nil {
 		why := d.engine.Off()
 		paths[1] = admin.Path{Name: "sockmap", On: why == "", Why: why}
@@ -268,6 +269,20 @@ func describeSocket(s *sockdiag.Socket) *admin.TCP {
 		State: s.State.String(), RTT: s.RTT.Seconds(), Cwnd: s.Cwnd,
 		Retransmits: s.Retransmits, Unacked: s.Unacked, NotSent: s.NotSent,
 	}
+}
+
+// Source tells what would become of a flow from an address.
+func (c *control) Source(_ context.Context, address netip.Addr) (*admin.Source, error) {
+	g := c.agent.gateway.Load()
+	if g == nil {
+		return nil, errors.New("it does not listen yet")
+	}
+	at := g.Standing(address)
+	s := &admin.Source{Address: address, Network: at.Network, Flows: at.Flows, Max: at.Max, Rate: at.Rate}
+	if at.Refused != flow.Unknown {
+		s.Refused = at.Refused.String()
+	}
+	return s, nil
 }
 
 // Kill resets flows.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"net/netip"
 
 	"sluice/userspace/explain"
 )
@@ -20,8 +21,9 @@ type explainCommand struct {
 
 // explainSettings are the flags of the verb.
 type explainSettings struct {
-	reach reach
-	out   output
+	reach  reach
+	out    output
+	source netip.Addr
 }
 
 func (s *explainSettings) flags() *flag.FlagSet {
@@ -29,6 +31,7 @@ func (s *explainSettings) flags() *flag.FlagSet {
 	s.reach.register(fs)
 	s.reach.registerPins(fs)
 	s.out.register(fs)
+	fs.TextVar(&s.source, "source", netip.Addr{}, "Explain a flow from this `address`: -allow, -deny and -max-flows-per-source count too. The gateway must be running.")
 	return fs
 }
 
@@ -45,7 +48,8 @@ Usage: sluice explain [options] NAME
   NAME may be the beginning of a server name of Consul's: a service here ("web"), one of
   its subsets ("v1.web"), or one in a namespace or another datacenter ("web.default.dc2").
 
-  All is read from the gateway's pinned maps, so the gateway need not be running.
+  All but what is said of a -source is read from the gateway's pinned maps, so the gateway
+  need not be running.
 
   The exit status is 0 when a flow would be served, 3 when it would be refused, and 1
   when that could not be told.
@@ -70,6 +74,9 @@ func (c *explainCommand) Run(args []string) int {
 	refused := false
 	status := set.out.show(c.env, "explain", func(ctx context.Context) (view, error) {
 		facts, err := reader.Read(ctx)
+		if err == nil && set.source.IsValid() {
+			facts.Source, err = reader.Source(ctx, set.source)
+		}
 		if err != nil {
 			return nil, err
 		}

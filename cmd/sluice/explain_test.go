@@ -51,6 +51,9 @@ func TestExplainStatus(t *testing.T) {
 		{[]string{"-format=json", "db"}, exitRefused, "all_critical"},
 		{[]string{"-format=json", "old.example.com"}, exitRefused, "refused_by_route"},
 		{[]string{"-format=json", "a b"}, exitRefused, "invalid_name"},
+		{[]string{"-format=json", "web", "-source=10.0.0.1"}, exitOK, ""},
+		{[]string{"-format=json", "web", "-source", "10.0.0.66"}, exitRefused, "denied"},
+		{[]string{"web", "-source=10.0.0.0/8"}, exitUsage, ""},
 		{[]string{}, exitUsage, ""},
 		{[]string{"a", "b"}, exitUsage, ""},
 		{[]string{"-format=yaml", "web"}, exitUsage, ""},
@@ -77,6 +80,11 @@ func TestExplainErrors(t *testing.T) {
 	r := newFakeReader(t)
 	r.err = errors.New("read map meta: of a later version")
 	if status, stdout, stderr := explainRun(r, "web"); status != exitError || stdout != "" || stderr != "sluice explain: read map meta: of a later version\n" {
+		t.Errorf("status %d, stdout %q, stderr %q", status, stdout, stderr)
+	}
+	r = newFakeReader(t)
+	r.sourceErr = errors.New("no agent answers")
+	if status, stdout, stderr := explainRun(r, "web", "-source=::1"); status != exitError || stdout != "" || stderr != "sluice explain: no agent answers\n" {
 		t.Errorf("status %d, stdout %q, stderr %q", status, stdout, stderr)
 	}
 	r = newFakeReader(t)

@@ -107,6 +107,17 @@ func (r *mapReader) renew() error {
 	return old.Close()
 }
 
+// Source is what only the agent knows.
+func (r *mapReader) Source(ctx context.Context, address netip.Addr) (*explain.Source, error) {
+	ctx, cancel := context.WithTimeout(ctx, agentTime)
+	defer cancel()
+	s, err := r.client.Source(ctx, address)
+	if err != nil {
+		return nil, fmt.Errorf("of -source only the gateway itself can tell: %w", err)
+	}
+	return &explain.Source{Address: s.Address, Refused: s.Refused, Network: s.Network, Flows: s.Flows, Max: s.Max, Rate: s.Rate}, nil
+}
+
 func (r *mapReader) read() (view *mirror.View, counts explain.Sample, err error) {
 	if r.view, err = mirror.Read(r.table.Store()); err == nil {
 		counts, err = r.sample(r.view)
@@ -198,6 +209,7 @@ func addAgent(f *explain.Facts, status *admin.Status) {
 		if !p.On {
 			f.Settings.Off[p.Name] = p.Why
 		}
+		f.Settings.Local = f.Settings.Local || p.On && p.Name == pathLocal
 	}
 }
 

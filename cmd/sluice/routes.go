@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,8 @@ type tableReader interface {
 	Read(ctx context.Context) (*explain.Facts, error)
 	// Counts returns only the counters.
 	Counts(ctx context.Context) (explain.Sample, error)
+	// Source asks the gateway how it stands to an address that flows come from.
+	Source(ctx context.Context, address netip.Addr) (*explain.Source, error)
 	Close() error
 }
 

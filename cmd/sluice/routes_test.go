@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,13 +22,14 @@ import (
 
 // fakeReader has the table of a static file, and counters that grow with each reading.
 type fakeReader struct {
-	facts  explain.Facts
-	counts []explain.Sample // the last one stays
-	err    error
-	from   pinned
-	closed bool
-	reads  int
-	read   chan struct{} // told of each reading
+	sourceErr error
+	facts     explain.Facts
+	counts    []explain.Sample // the last one stays
+	err       error
+	from      pinned
+	closed    bool
+	reads     int
+	read      chan struct{} // told of each reading
 }
 
 const meshFile = `
@@ -108,6 +110,14 @@ func (r *fakeReader) Counts(context.Context) (explain.Sample, error) {
 	r.reads++
 	r.read <- struct{}{}
 	return r.counts[i], nil
+}
+
+func (r *fakeReader) Source(_ context.Context, address netip.Addr) (*explain.Source, error) {
+	s := explain.Source{Address: address, Max: 3}
+	if address == netip.MustParseAddr("10.0.0.66") {
+		s.Refused, s.Network = "denied", netip.MustParsePrefix("10.0.0.64/26")
+	}
+	return &s, r.sourceErr
 }
 
 func (r *fakeReader) Close() error { r.closed = true; return nil }

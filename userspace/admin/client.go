@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"time"
@@ -49,6 +50,12 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 func (c *Client) Status(ctx context.Context) (*Status, error) {
 	s := new(Status)
 	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, s)
+}
+
+// Source asks what would become of a flow from an address.
+func (c *Client) Source(ctx context.Context, address netip.Addr) (*Source, error) {
+	s := new(Source)
+	return s, c.call(ctx, http.MethodGet, "/v1/source?"+url.Values{"address": {address.String()}}.Encode(), nil, s)
 }
 
 // Kill resets flows, and tells how many.

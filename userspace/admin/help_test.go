@@ -81,6 +81,11 @@ func (f *fake) Kill(_ context.Context, which gateway.Selection) (int, error) {
 	return 3, f.fail
 }
 
+func (f *fake) Source(_ context.Context, address netip.Addr) (*Source, error) {
+	f.told(address)
+	return &Source{Address: address, Max: 3}, f.fail
+}
+
 func (f *fake) Drain(_ context.Context, deadline time.Duration) error {
 	f.told(deadline)
 	return f.fail

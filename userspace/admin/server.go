@@ -102,6 +102,7 @@ func handler(a Agent, log *slog.Logger) http.Handler {
 		})
 	}
 	answer("GET /v1/status", func(r *http.Request) (any, error) { return a.Status(r.Context()) })
+	answer("GET /v1/source", func(r *http.Request) (any, error) { return source(r, a) })
 	answer("POST /v1/kill", func(r *http.Request) (any, error) { return kill(r, a, log) })
 	answer("POST /v1/drain", func(r *http.Request) (any, error) { return drain(r, a, log) })
 	answer("POST /v1/policy", func(r *http.Request) (any, error) { return policy(r, a, log) })
@@ -149,6 +150,14 @@ func body(r *http.Request, v any) error {
 		return badRequest{fmt.Errorf("read the request: %w", err)}
 	}
 	return nil
+}
+
+func source(r *http.Request, a Agent) (any, error) {
+	address, err := netip.ParseAddr(r.URL.Query().Get("address"))
+	if err != nil {
+		return nil, badRequest{fmt.Errorf("address of a source: %w", err)}
+	}
+	return a.Source(r.Context(), address)
 }
 
 func kill(r *http.Request, a Agent, log *slog.Logger) (any, error) {

@@ -109,6 +109,13 @@ func TestOrders(t *testing.T) {
 	if n, err := c.Kill(t.Context(), which); n != 3 || err != nil || f.last() != which {
 		t.Errorf("kill: %d, %v; the agent was told %v", n, err, f.last())
 	}
+	address := netip.MustParseAddr("2001:db8::1")
+	if at, err := c.Source(t.Context(), address); err != nil || f.last() != address || at.Address != address || at.Max != 3 {
+		t.Errorf("source: %+v, %v; the agent was told %v", at, err, f.last())
+	}
+	if at, err := c.Source(t.Context(), netip.Addr{}); err == nil {
+		t.Errorf("no source: %+v", at)
+	}
 	for _, d := range []time.Duration{0, 90 * time.Second} {
 		if err := c.Drain(t.Context(), d); err != nil || f.last() != d {
 			t.Errorf("drain: %v; the agent was told %v, want %v", err, f.last(), d)
@@ -133,6 +140,7 @@ func TestAgentFails(t *testing.T) {
 	c, _ := listenFor(t, &fake{fail: errAgent})
 	for name, ask := range map[string]func() error{
 		"status": func() error { _, err := c.Status(t.Context()); return err },
+		"source": func() error { _, err := c.Source(t.Context(), netip.IPv6Loopback()); return err },
 		"kill":   func() error { _, err := c.Kill(t.Context(), gateway.Selection{ID: 1}); return err },
 		"drain":  func() error { return c.Drain(t.Context(), 0) },
 		"policy": func() error { return c.SetPolicy(t.Context(), Policy{Route: "web.test"}) },

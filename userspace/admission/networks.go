@@ -41,6 +41,12 @@ func (n *networks) add(p netip.Prefix) {
 }
 
 func (n networks) contain(a netip.Addr) bool {
+	_, ok := n.find(a)
+	return ok
+}
+
+// find returns a network that the address is in.
+func (n networks) find(a netip.Addr) (netip.Prefix, bool) {
 	for _, s := range n {
 		if s.is4 != a.Is4() {
 			continue
@@ -50,8 +56,8 @@ func (n networks) contain(a netip.Addr) bool {
 			continue
 		}
 		if _, ok := s.prefixes[p]; ok {
-			return true
+			return p, true
 		}
 	}
-	return false
+	return netip.Prefix{}, false
 }

@@ -46,6 +46,15 @@ func (s *sources) piece(u netip.Addr) *piece {
 	return &s.pieces[maphash.Comparable(s.seed, u)%uint64(len(s.pieces))]
 }
 
+// count is how many flows a source has.
+func (s *sources) count(a netip.Addr) int {
+	u := unit(a)
+	p := s.piece(u)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.flows[u]
+}
+
 func (s *sources) enter(a netip.Addr) bool {
 	u := unit(a)
 	p := s.piece(u)

@@ -16,6 +16,7 @@ type Explanation struct {
 	Asked    string   `json:"asked"`          // as it was typed
 	Name     string   `json:"name,omitempty"` // as it is looked up
 	Changes  []string `json:"changes"`        // that made the one of the other
+	Source   *Source  `json:"source,omitempty"`
 	Consul   *Name    `json:"consul,omitempty"`
 	Table    *Table   `json:"table,omitempty"`
 	Route    *Route   `json:"route,omitempty"`
@@ -74,6 +75,7 @@ type explainer struct {
 // part of it, such as "web" or "web.default.dc2". It costs by the number of routes.
 func Explain(f *Facts, asked string) *Explanation {
 	x := &explainer{Facts: f, e: &Explanation{Asked: asked, Changes: []string{}, Near: []Near{}, Warnings: []string{}}}
+	x.from()
 	if !x.normalize() {
 		return x.e
 	}
@@ -249,11 +251,15 @@ func (x *explainer) limited(r *route.Route, o options) {
 	l := &Limit{Active: its, Max: o.maxFlows.value, From: o.maxFlows.from, All: all, MaxAll: x.Settings.MaxFlows}
 	x.e.Limit = l
 	if l.MaxAll > 0 && all >= int64(l.MaxAll) {
-		x.refuse(limitFlows, fmt.Sprintf("%d flows are under way, and the gateway's limit is %d", all, l.MaxAll))
+		x.tooMany(all)
 	}
 	if l.Max > 0 && its >= int64(l.Max) {
 		x.refuse(limitRoute, fmt.Sprintf("%d flows of the route are under way, and its limit is %d (%s)", its, l.Max, whose[l.From]))
 	}
+}
+
+func (x *explainer) tooMany(all int64) {
+	x.refuse(limitFlows, fmt.Sprintf("%d flows are under way, and the gateway's limit is %d", all, x.Settings.MaxFlows))
 }
 
 // whose says in words who set a setting.

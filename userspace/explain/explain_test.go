@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"sluice/userspace/flow"
 	"sluice/userspace/route"
@@ -112,6 +113,21 @@ var cases = []struct {
 		f.Meta.Connected, f.Meta.Silent, f.Meta.Age, f.Meta.Index = false, "it has ended", 90*time.Second, "index 17"
 	}, kind: "service"},
 	{name: "draining", asked: "web", change: func(t *testing.T, f *Facts) { f.Meta.State = "draining" }, kind: "service"},
+	{name: "local", asked: "db", change: func(t *testing.T, f *Facts) { f.Settings.Local = true }, kind: "service"},
+	{name: "local-sockmap-off", asked: "db", change: func(t *testing.T, f *Facts) {
+		f.Settings.Local, f.Settings.Off = true, map[string]string{"sockmap": "self-test failed"}
+	}, kind: "service"},
+	{name: "local-splice", asked: "db", change: func(t *testing.T, f *Facts) { f.Settings.Local, f.Settings.Path = true, "splice" }, kind: "service"},
+	{name: "source", asked: "web", change: from(Source{}), kind: "service"},
+	{name: "source-allowed", asked: "web", change: from(Source{Network: netip.MustParsePrefix("2001:db8::/32"), Flows: 1, Max: 2, Rate: 0.5}), kind: "service"},
+	// Refusals for the source.
+	{name: "denied", asked: "web", change: from(Source{Refused: "denied", Network: netip.MustParsePrefix("2001:db8:7::/48")}), kind: "service", reason: "denied", end: flow.Denied},
+	{name: "not-allowed", asked: "wbe", change: from(Source{Refused: "denied"}), reason: "denied", end: flow.Denied},
+	{name: "limit-source", asked: "api", change: from(Source{Refused: "limit_source", Flows: 2, Max: 2}), kind: "service", reason: "limit_source", end: flow.LimitSource},
+	{name: "limit-source-4", asked: "api", change: func(t *testing.T, f *Facts) {
+		f.Source = &Source{Address: netip.MustParseAddr("::ffff:10.0.0.1"), Refused: "limit_source", Flows: 2, Max: 2}
+	}, kind: "service", reason: "limit_source", end: flow.LimitSource},
+	{name: "limit-flows-source", asked: "wbe", change: from(Source{Refused: "limit_flows", Flows: 2, Max: 2}), reason: "limit_flows", end: flow.LimitFlows},
 	// Refusals for the name itself.
 	{name: "no-name", asked: " . ", reason: "no_name", end: flow.NoServerName},
 	{name: "address", asked: "10.0.0.1", reason: "no_name", end: flow.NoServerName},
@@ -171,6 +187,14 @@ var cases = []struct {
 			}
 		})
 	}, kind: "service", reason: "all_critical", end: flow.NoEndpoint},
+}
+
+// from has the flow come from a source that stands so.
+func from(s Source) func(*testing.T, *Facts) {
+	return func(_ *testing.T, f *Facts) {
+		s.Address = netip.MustParseAddr("2001:db8:7::1")
+		f.Source = &s
+	}
 }
 
 // resolve gives the first host of cache two addresses.
@@ -240,7 +264,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-var addrs = cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
+var addrs = cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{})
 
 func expectCase(t *testing.T, e *Explanation, kind, reason string, end flow.End) {
 	t.Helper()

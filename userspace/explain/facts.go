@@ -16,6 +16,7 @@ type Facts struct {
 	// name. nil: there are none.
 	Overrides func(route string) route.Options
 	Counts    Sample
+	Source    *Source // whom the flow is from; nil: it does not matter
 }
 
 // Meta is what is known of a table beside what is in it.
@@ -47,6 +48,7 @@ type Settings struct {
 	Path            string            // of routes that name none; "" is "auto"
 	Credit          int               // of routes without their own, bytes
 	Off             map[string]string // paths that no flow can take, and why
+	Local           bool              // auto goes by the local path where a peer is on the gateway's host
 }
 
 // Sample is what the routes had done at one moment.

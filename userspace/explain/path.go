@@ -45,4 +45,7 @@ func (x *explainer) path(o options) {
 	if p.Name != pathSplice {
 		p.Credit = o.credit.value
 	}
+	if p.Wanted == pathAuto && x.Settings.Local {
+		p.Name, p.Why = pathAuto, p.Why+"; local where the client or the endpoint is on this host"
+	}
 }

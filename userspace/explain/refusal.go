@@ -24,6 +24,11 @@ type refusal struct {
 
 // The reasons, in the order in which a flow can meet them.
 var (
+	denied = refusal{"denied", flow.Denied,
+		"change the gateway's -deny or -allow, if it is not meant"}
+	limitSource = refusal{"limit_source", flow.LimitSource,
+		"raise -max-flows-per-source, or see what it has: sluice flows -source CIDR"}
+
 	noName = refusal{"no_name", flow.NoServerName,
 		"give the name that clients send: Consul's sidecars send one, other clients have to be told to"}
 	isPattern = refusal{"pattern", flow.BadHello,

@@ -13,6 +13,7 @@ import (
 func (e *Explanation) Text(w io.Writer) {
 	line := func(heading, format string, args ...any) { fmt.Fprintf(w, heading+":\t"+format+"\n", args...) }
 	e.textName(line)
+	e.textSource(line)
 	e.textRoute(line)
 	e.textLimit(line)
 	e.textCluster(line)

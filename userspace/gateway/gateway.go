@@ -177,6 +177,9 @@ func (g *Gateway) Addrs() []netip.AddrPort { return g.addrs }
 // those being refused included.
 func (g *Gateway) Active() int { return int(g.active.Load()) }
 
+// Standing tells what would become of a flow from src at the gate.
+func (g *Gateway) Standing(src netip.Addr) admission.Standing { return g.parts.Gate.Standing(src) }
+
 // Run serves until Drain has ended it.
 func (g *Gateway) Run() error {
 	defer close(g.ended)
