@@ -103,6 +103,14 @@ func (l *localPath) alone(loop *poll.Loop, splice *relay.Splice) []gateway.Path 
 	return []gateway.Path{l.engine.Path(loop, splice, plainPath{splice}), splice}
 }
 
+// hold has flows of a route go by TCP that are under way here, if an operator wants them on
+// another path: this one is auto's alone.
+func (l *localPath) hold(route, path string) {
+	if l.engine != nil {
+		l.engine.Hold(route, path != "" && path != "auto")
+	}
+}
+
 // status tells whether the path takes flows, and otherwise why not.
 func (l *localPath) status() (on bool, why string) {
 	if l.engine == nil {

@@ -129,6 +129,7 @@ func (d *datapath) paths(loop *poll.Loop) ([]gateway.Path, error) {
 func (d *datapath) setPolicy(name string, o route.Options) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.local.hold(name, o.Path)
 	switch {
 	case d.engine == nil:
 		return nil

@@ -27,8 +27,16 @@ func pieces(stream []byte, seed uint64) [][]byte {
 	return all
 }
 
-// sendPieces sends a stream in pieces, with rests that let the receiver catch up.
+// sendPieces sends a stream in pieces, and its end.
 func sendPieces(fd int, stream []byte, seed uint64) error {
+	if err := sendAll(fd, stream, seed); err != nil {
+		return err
+	}
+	return unix.Shutdown(fd, unix.SHUT_WR)
+}
+
+// sendAll sends a stream in pieces, with rests that let the receiver catch up.
+func sendAll(fd int, stream []byte, seed uint64) error {
 	r := rand.New(rand.NewPCG(seed, 1))
 	for _, p := range pieces(stream, seed) {
 		if err := rehearsal.Send(fd, p); err != nil {
@@ -38,7 +46,7 @@ func sendPieces(fd int, stream []byte, seed uint64) error {
 			time.Sleep(time.Duration(r.IntN(300)) * time.Microsecond)
 		}
 	}
-	return unix.Shutdown(fd, unix.SHUT_WR)
+	return nil
 }
 
 // TestBytes has both sides send at once, in pieces of all sizes and with rests, so that
@@ -69,6 +77,69 @@ func TestBytes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestHold has an operator take a route off the path while flows are under way, and give
+// it back: again and again while both sides send, and then once for each.
+func TestHold(t *testing.T) {
+	eachRig(t, "local", func(t *testing.T, r *rig) error {
+		f, err := r.begin()
+		if err != nil {
+			return err
+		}
+		if err := r.sendBothHeld(f, rehearsal.Bytes(8<<20)); err != nil {
+			return err
+		}
+		r.engine.Hold("another route", true)
+		if err := r.takeTurns(f); err != nil {
+			return err
+		}
+		for range 3 {
+			r.engine.Hold(rehearsal.Route, true)
+			past := r.count(slot.MessageRedirected) + r.count(slot.MessageDelivered)
+			for i := range f.Peers {
+				b := rehearsal.Bytes(1000)
+				if err := errors.Join(rehearsal.Send(f.Peers[i], b), rehearsal.Expect(f.Peers[1-i], b, false)); err != nil {
+					return err
+				}
+			}
+			if now := r.count(slot.MessageRedirected) + r.count(slot.MessageDelivered); now != past {
+				t.Errorf("%d messages went past TCP", now-past)
+			}
+			r.engine.Hold(rehearsal.Route, false)
+			if err := r.takeTurns(f); err != nil {
+				return err
+			}
+		}
+		for i := range f.Peers {
+			err = errors.Join(err, unix.Shutdown(f.Peers[i], unix.SHUT_WR), rehearsal.Expect(f.Peers[1-i], nil, true))
+		}
+		return errors.Join(err, f.WantEnd(flow.Closed))
+	})
+}
+
+// sendBothHeld sends a stream both ways while the route is held and let go by turns.
+func (r *rig) sendBothHeld(f *rehearsal.Flow, stream []byte) error {
+	errs := make(chan error, 4)
+	for i := range f.Peers {
+		go func() { errs <- sendAll(f.Peers[i], stream, uint64(i)) }()
+		go func() { errs <- rehearsal.Expect(f.Peers[i], stream, false) }()
+	}
+	var err error
+	on := false
+	for range cap(errs) {
+		for waiting := true; waiting; {
+			select {
+			case e := <-errs:
+				err, waiting = errors.Join(err, e), false
+			case <-time.After(time.Millisecond):
+				on = !on
+				r.engine.Hold(rehearsal.Route, on)
+			}
+		}
+	}
+	r.engine.Hold(rehearsal.Route, false)
+	return err
 }
 
 // TestStall has a sender meet a reader that does not read, ten times over: what the

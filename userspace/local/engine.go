@@ -37,13 +37,22 @@ type Engine struct {
 	fallen [reasons]atomic.Uint64 // flows that went to the next path, by reason
 	credit atomic.Uint64          // of each way, for the receiver's own queue
 
-	mu   sync.Mutex
-	free []uint32 // pairs of ways
+	mu    sync.Mutex
+	free  []uint32 // pairs of ways
+	pairs []pair
+	held  map[string]struct{} // routes that are to go by TCP
+}
+
+// pair is two ways of a flow.
+type pair struct {
+	route   string
+	targets [2]uint64 // cookies; 0: no sender is enrolled
 }
 
 // New makes the engine, with the whole of a kernel's ways free.
 func New(k Kernel) *Engine {
-	e := &Engine{kernel: k, ways: k.Ways()}
+	e := &Engine{kernel: k, ways: k.Ways(), held: make(map[string]struct{})}
+	e.pairs = make([]pair, len(e.ways)/2)
 	for pair := len(e.ways) / 2; pair > 0; pair-- {
 		e.free = append(e.free, uint32(pair-1))
 	}
@@ -87,25 +96,65 @@ func (e *Engine) Idle() int {
 	return len(e.free)
 }
 
-// take lends a pair of ways.
-func (e *Engine) take() (pair uint32, ok bool) {
+// Hold has what is sent into flows of a route go by TCP, those under way included, or no
+// longer.
+func (e *Engine) Hold(route string, on bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if on {
+		e.held[route] = struct{}{}
+	} else {
+		delete(e.held, route)
+	}
+	for i := range e.pairs {
+		if e.pairs[i].route == route {
+			e.point(uint32(i))
+		}
+	}
+}
+
+// point tells the program where the ways of a pair lead. One that it was told nothing of
+// goes by TCP, and may go past it again later, for the program counts what does.
+func (e *Engine) point(index uint32) {
+	p := &e.pairs[index]
+	_, held := e.held[p.route]
+	for i, target := range p.targets {
+		if held {
+			target = 0
+		}
+		e.ways[2*index+uint32(i)].Target.Store(target)
+	}
+}
+
+// aim sets where a way leads; to 0 for nowhere.
+func (e *Engine) aim(index uint32, i int, target uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.pairs[index].targets[i] = target
+	e.point(index)
+}
+
+// take lends a pair of ways to a flow of a route.
+func (e *Engine) take(route string) (index uint32, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	last := len(e.free) - 1
 	if last < 0 {
 		return 0, false
 	}
-	pair = e.free[last]
+	index = e.free[last]
 	e.free = e.free[:last]
-	return pair, true
+	e.pairs[index].route = route
+	return index, true
 }
 
 // give takes a pair back.
-func (e *Engine) give(pair uint32) {
-	for i := range uint32(2) {
-		e.ways[2*pair+i].Clear()
-	}
+func (e *Engine) give(index uint32) {
 	e.mu.Lock()
-	e.free = append(e.free, pair)
-	e.mu.Unlock()
+	defer e.mu.Unlock()
+	e.pairs[index] = pair{}
+	for i := range uint32(2) {
+		e.ways[2*index+i].Clear()
+	}
+	e.free = append(e.free, index)
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/userspace/flow"
 	"sluice/userspace/slot"
 )
 
@@ -28,7 +29,7 @@ func (c *carriage) begin(fds [2]int) reason {
 		return isRemote
 	}
 	var ok bool
-	if c.pair, ok = e.take(); !ok {
+	if c.pair, ok = e.take(routeName(c.flow)); !ok {
 		return isFull
 	}
 	why := c.enrolBoth(&ends)
@@ -72,11 +73,11 @@ func (c *carriage) enrol(i int, ends *[2]end) reason {
 	s := &e.ways[index]
 	s.Relayed.Store(0)
 	s.Credit.Store(e.credit.Load())
-	s.Target.Store(ends[1-i].cookie)
+	e.aim(c.pair, i, ends[1-i].cookie)
 	answer, err := e.kernel.Enrol(ends[i].own, ends[i].other, ends[i].cookie, ends[1-i].cookie, index)
 	why := whyNot(answer, err)
 	if why != taken {
-		s.Target.Store(0)
+		e.aim(c.pair, i, 0)
 		return why
 	}
 	moved := [2]*atomic.Uint64{&c.flow.Sent, &c.flow.Received}[i]
@@ -112,6 +113,13 @@ func (c *carriage) enrolLate() {
 		c.late, c.movable = nil, nil
 		c.Carriage = c.path.next.Carry(c.flow, c.down, c.up, c.over)
 	}
+}
+
+func routeName(f *flow.Flow) string {
+	if f.Route == nil {
+		return ""
+	}
+	return f.Route.Name
 }
 
 // end is one of the gateway's sockets, with what it is connected to.

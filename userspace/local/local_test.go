@@ -11,6 +11,7 @@ import (
 	"sluice/userspace/flow"
 	"sluice/userspace/poll"
 	"sluice/userspace/rehearsal"
+	"sluice/userspace/route"
 	"sluice/userspace/slot"
 )
 
@@ -28,6 +29,7 @@ type fake struct {
 	waiting            map[uint64]bool // by cookie of the near end
 	over               func(flow.End, string)
 	holds, stays       bool
+	held               bool // by an operator
 	left, passed       int
 }
 
@@ -43,7 +45,7 @@ func (f *fake) Find(own, other netip.AddrPort) (bool, error) {
 func (f *fake) Enrol(_, _ netip.AddrPort, near, target uint64, index uint32) (slot.Enrolled, error) {
 	f.enrolled++
 	answers := &f.answers[index%2]
-	if f.err != nil || near == target || f.ways[index].Target.Load() != target {
+	if told := f.ways[index].Target.Load(); f.err != nil || near == target || told != target && !(f.held && told == 0) {
 		return 0, errors.Join(f.err, errors.New("a bad enrolment"))
 	}
 	if len(*answers) == 0 {
@@ -184,6 +186,42 @@ func TestOffAndFull(t *testing.T) {
 	if got := s.engine.Fallen(); got["full"] != 1 || got["off"] != 1 || s.passed != 2 || s.engine.Off() != "a test" {
 		t.Errorf("%v, %q", got, s.engine.Off())
 	}
+}
+
+// TestHold: the flows of a route that is held have no target, and get it back.
+func TestHold(t *testing.T) {
+	s := newStage(t, &fake{answers: [2][]slot.Enrolled{nil, {slot.Blocking, slot.Blocking}}})
+	want := func(what string, pairs ...bool) {
+		t.Helper()
+		for i, on := range pairs {
+			if got := s.ways[2*i].Target.Load() != 0; got != on {
+				t.Errorf("%s: flow %d has a target: %t", what, i, got)
+			}
+			if s.ways[2*i+1].Target.Load() != 0 {
+				t.Errorf("%s: a way without a sender has a target", what)
+			}
+		}
+	}
+	s.flow.Route = &route.Route{Name: "b"}
+	s.carry()
+	overB := s.over
+	want("one flow", true, false)
+	s.engine.Hold("a", true)
+	want("another route", true, false)
+	s.engine.Hold("b", true)
+	want("its route", false, false)
+	s.flow.Route = &route.Route{Name: "a"}
+	s.held = true
+	s.carry()
+	want("one that begins", false, false)
+	s.engine.Hold("b", false)
+	want("let go", true, false)
+	overB(flow.Closed, "")
+	s.engine.Hold("b", true)
+	s.engine.Hold("b", false)
+	want("ended", false, false)
+	s.engine.Hold("a", false)
+	want("let go too", false, true)
 }
 
 // TestCounts: what is relayed is told to the program, and what is redirected to the

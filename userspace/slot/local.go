@@ -76,7 +76,7 @@ type Message uint32
 // The reasons, in the order of their counters.
 const (
 	MessageRedirected Message = iota
-	MessageUnknown            // over TCP: its flow is over
+	MessageUnknown            // over TCP: its flow is over, or its route is held
 	MessageULP                // over TCP: kernel TLS has yet to encrypt it
 	MessageBehind             // over TCP: others before it are not relayed yet
 	MessageGone               // over TCP: the target is closed, or has ended its stream
