@@ -17,6 +17,7 @@ struct far {
 	__u32 write_seq;
 	__u32 snd_una;
 	__s32 room; /* bytes of memory left in its send buffer */
+	__u32 foreign; /* somebody else's program has what is sent on it */
 };
 
 /* What the kernel adds to the memory of a packet's bytes when it queues them for
@@ -113,6 +114,9 @@ static __always_inline enum reason choose(const struct way *w, const struct poli
 		return REASON_BEHIND;
 	if (!far->found)
 		return REASON_NO_PEER;
+	/* What is redirected would be sent on it, and never get to its write queue. */
+	if (far->foreign)
+		return REASON_FOREIGN;
 	/* The kernel itself has no limit to what it queues for the peer. */
 	if (outstanding(w, far) >= granted(w, own, all))
 		return REASON_CREDIT;

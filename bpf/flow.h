@@ -5,7 +5,7 @@
 
 /* A change to anything in this file needs a new number: userspace keeps its
  * hands off maps of another one. */
-#define SLUICE_ABI 2
+#define SLUICE_ABI 3
 #define SLUICE_MAGIC 0x656369756c73ULL /* "sluice" */
 
 /* struct identity begins the one frozen map; it never changes its layout. */
@@ -85,6 +85,7 @@ enum reason {
 	REASON_OFF,	    /* passed: as the policy wants it */
 	REASON_BEHIND,	    /* passed: others before it were, and are not drained yet */
 	REASON_NO_PEER,	    /* passed: the peer is not in the map */
+	REASON_FOREIGN,	    /* passed: somebody else's program has what is sent on the peer */
 	REASON_CREDIT,	    /* passed: enough is on its way to the receiver */
 	REASON_NO_ROOM,	    /* passed: it does not fit the peer's send buffer */
 	REASON_REFUSED,	    /* passed: the kernel would not redirect it */

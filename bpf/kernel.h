@@ -8,6 +8,7 @@
 struct sock {
 	int sk_wmem_queued; /* memory of what is queued for sending */
 	int sk_sndbuf;	    /* and its limit */
+	void *sk_user_data; /* of a socket in a map, struct sk_psock, with flags */
 };
 
 struct inet_sock {

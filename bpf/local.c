@@ -17,6 +17,7 @@
 #include <bpf/bpf_core_read.h>
 
 #include "local.h"
+#include "psock.h"
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -46,14 +47,6 @@ struct sock {
 	void *sk_user_data; /* of a socket in a map, struct sk_psock, with flags */
 };
 
-struct list_head {
-	struct list_head *next;
-};
-
-struct sk_psock {
-	struct list_head ingress_msg; /* messages that were put here, past TCP */
-};
-
 struct inet_sock {
 	struct sock sk;
 };
@@ -76,11 +69,6 @@ enum sock_flags {
 };
 
 #pragma clang attribute pop
-
-/* Flags at the end of sk_user_data: that it is a struct sk_psock, and all that there may be
- * (SK_USER_DATA_PSOCK and ~SK_USER_DATA_PTRMASK of the kernel's net/sock.h). */
-#define USER_DATA_PSOCK 4UL
-#define USER_DATA_FLAGS 7UL
 
 /* O_NONBLOCK, but on alpha, mips and sparc. */
 #define NONBLOCK 04000
@@ -162,17 +150,17 @@ static __always_inline void look_at_target(__u64 address, struct target *t)
 	t->state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	t->write_seq = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
 	t->room = BPF_CORE_READ(sk, sk_sndbuf) - BPF_CORE_READ(sk, sk_wmem_queued);
+	t->foreign = sends_elsewhere(BPF_CORE_READ(sk, sk_user_data));
 	t->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 }
 
 /* look_at_queue tells what waits where messages are put, past TCP. */
 static __always_inline enum queue look_at_queue(struct sock *sk)
 {
-	unsigned long data = (unsigned long)BPF_CORE_READ(sk, sk_user_data);
-	struct sk_psock *psock = (void *)(data & ~USER_DATA_FLAGS);
+	struct sk_psock *psock = psock_of(BPF_CORE_READ(sk, sk_user_data));
 	struct list_head *first;
 
-	if (!psock || !(data & USER_DATA_PSOCK))
+	if (!psock)
 		return QUEUE_NONE;
 	first = BPF_CORE_READ(psock, ingress_msg.next);
 	if (!first)
@@ -365,6 +353,10 @@ static __always_inline int enrol_found(struct bpf_sock *sk, const struct enrolme
 
 	if (!tcp)
 		return ENROLLED_ABSENT;
+	/* Somebody else's map has it, another gateway's on this host perhaps, whose bytes
+	 * the kernel may move in other ways than by its sending. */
+	if (psock_of(tcp->inet_conn.icsk_inet.sk.sk_user_data))
+		return -16; /* EBUSY */
 	if (look_near(e->near, &rcv_nxt, &note.base))
 		return ENROLLED_NO_OWN;
 	why = fit(tcp, rcv_nxt);

@@ -70,6 +70,7 @@ enum local_reason {
 	LOCAL_ULP,     /* kernel TLS has yet to encrypt it */
 	LOCAL_BEHIND,  /* others before it went over TCP, and are not relayed yet */
 	LOCAL_GONE,    /* the target is closed, or has ended its stream */
+	LOCAL_FOREIGN, /* somebody else's program has what is sent on the target */
 	LOCAL_NO_ROOM, /* it does not fit the target's send buffer */
 	LOCAL_REFUSED, /* the kernel would not redirect it */
 	LOCAL_DELIVERED, /* it went into the receiver's own queue */
@@ -89,7 +90,7 @@ struct target {
 	__u32 write_seq;
 	__u32 state;
 	__s32 room; /* bytes of memory left in its send buffer */
-	__u32 unused;
+	__u32 foreign; /* somebody else's program has what is sent on it */
 };
 
 /* struct receiver is what is known of the socket that the target is connected to. */
@@ -140,6 +141,9 @@ static __always_inline enum local_reason choose_local(const struct local_way *w,
 	if (t->cookie != n->target ||
 	    (t->state != STATE_ESTABLISHED && t->state != STATE_CLOSE_WAIT))
 		return LOCAL_GONE;
+	/* Then the bytes that were relayed may not be in its write queue. */
+	if (t->foreign)
+		return LOCAL_FOREIGN;
 	/* A sender that does not block would be told to try again, and to wait for
 	 * room in its own socket, which has plenty: over TCP it is told right. */
 	if (t->room <= 0 || (__u64)len + LOCAL_OVERHEAD > (__u32)t->room)

@@ -13,6 +13,7 @@
 
 #include "flow.h"
 #include "kernel.h"
+#include "psock.h"
 #include "maps.h"
 #include "traffic.h"
 #include "decide.h"
@@ -119,6 +120,7 @@ static __always_inline void look_far(__u64 peer, struct far *far)
 		far->snd_una = tcp->snd_una;
 		far->room = tcp->inet_conn.icsk_inet.sk.sk_sndbuf -
 			    tcp->inet_conn.icsk_inet.sk.sk_wmem_queued;
+		far->foreign = sends_elsewhere(tcp->inet_conn.icsk_inet.sk.sk_user_data);
 	}
 	bpf_sk_release(sk);
 }

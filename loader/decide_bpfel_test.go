@@ -28,6 +28,7 @@ type decideTrial struct {
 		WriteSeq uint32
 		SndUna   uint32
 		Room     int32
+		Foreign  uint32
 	}
 	Own struct {
 		_      structs.HostLayout
@@ -45,7 +46,6 @@ type decideTrial struct {
 	Told        uint32
 	Outstanding uint32
 	Ends        uint32
-	_           [4]byte
 }
 
 type decideWay struct {

@@ -104,6 +104,7 @@ func TestChoice(t *testing.T) {
 		found             bool
 		writeSeq, sndUna  uint32
 		room              int32
+		foreign           uint32
 		own, all          slot.Policy
 		len               uint32
 		change            func(*decideWay)
@@ -131,6 +132,7 @@ func TestChoice(t *testing.T) {
 			f.choice = slot.Behind
 		}),
 		"alone":              plain(func(f *far) { f.found = false; f.choice = slot.NoPeer }),
+		"in another's hands": plain(func(f *far) { f.foreign, f.choice = 1, slot.Foreign }),
 		"just enough credit": plain(func(f *far) { f.own.Credit = 1001 }),
 		"no credit left":     plain(func(f *far) { f.own.Credit = 1000; f.choice = slot.Credit }),
 		"own credit counts":  plain(func(f *far) { f.own.Credit = 2000; f.all.Credit = 10 }),
@@ -174,7 +176,7 @@ func TestChoice(t *testing.T) {
 			if c.found {
 				trial.Far.Found = 1
 			}
-			trial.Far.WriteSeq, trial.Far.SndUna, trial.Far.Room = c.writeSeq, c.sndUna, c.room
+			trial.Far.WriteSeq, trial.Far.SndUna, trial.Far.Room, trial.Far.Foreign = c.writeSeq, c.sndUna, c.room, c.foreign
 			trial.Own.Rule, trial.Own.Credit = uint32(c.own.Rule), c.own.Credit
 			trial.All.Rule, trial.All.Credit = uint32(c.all.Rule), c.all.Credit
 			trial.Piece.Seq, trial.Piece.End, trial.Piece.Len = 5000, 5000+c.len, c.len

@@ -44,7 +44,7 @@ type decideLocalLocalTrial struct {
 		WriteSeq uint32
 		State    uint32
 		Room     int32
-		Unused   uint32
+		Foreign  uint32
 	}
 	Sender struct {
 		_        structs.HostLayout

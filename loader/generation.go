@@ -16,7 +16,7 @@ const (
 	identityMap = ".rodata.identity" // the section of the object that it is from
 	magic       = 0x656369756c73     // "sluice", as in bpf/flow.h
 	// ABI numbers the layouts in bpf/flow.h.
-	ABI = 2
+	ABI = 3
 )
 
 // Identity is what every generation says of itself, whatever its ABI.

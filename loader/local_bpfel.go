@@ -60,10 +60,11 @@ const (
 	localLocalReasonLOCAL_ULP        localLocalReason = 2
 	localLocalReasonLOCAL_BEHIND     localLocalReason = 3
 	localLocalReasonLOCAL_GONE       localLocalReason = 4
-	localLocalReasonLOCAL_NO_ROOM    localLocalReason = 5
-	localLocalReasonLOCAL_REFUSED    localLocalReason = 6
-	localLocalReasonLOCAL_DELIVERED  localLocalReason = 7
-	localLocalReasonLOCAL_REASONS    localLocalReason = 8
+	localLocalReasonLOCAL_FOREIGN    localLocalReason = 5
+	localLocalReasonLOCAL_NO_ROOM    localLocalReason = 6
+	localLocalReasonLOCAL_REFUSED    localLocalReason = 7
+	localLocalReasonLOCAL_DELIVERED  localLocalReason = 8
+	localLocalReasonLOCAL_REASONS    localLocalReason = 9
 )
 
 type localLocalWay struct {

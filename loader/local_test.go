@@ -53,6 +53,7 @@ func TestLocalChoice(t *testing.T) {
 		{"the target's memory is gone", func(d *trial) { d.Target.Cookie, d.Target.State = 0, 0 }, slot.MessageGone},
 		{"the server has ended its stream", func(d *trial) { d.Target.State = closeWait }, slot.MessageRedirected},
 		{"the target has ended its own", func(d *trial) { d.Target.State = 4 }, slot.MessageGone},
+		{"the target is in another's hands", func(d *trial) { d.Target.Foreign = 1 }, slot.MessageForeign},
 		{"it fits exactly", func(d *trial) { d.Target.Room = 1000 + overhead }, slot.MessageRedirected},
 		{"a byte too large", func(d *trial) { d.Target.Room = 999 + overhead }, slot.MessageNoRoom},
 		{"no room", func(d *trial) { d.Target.Room = 0 }, slot.MessageNoRoom},

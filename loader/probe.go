@@ -36,7 +36,7 @@ func Probe(root string) []Feature {
 	found = append(found, Feature{"mmapable maps", features.HaveMapFlag(features.BPF_F_MMAPABLE)})
 	for _, fn := range []asm.BuiltinFunc{
 		asm.FnSkRedirectHash, asm.FnSkbAdjustRoom, asm.FnGetSocketCookie,
-		asm.FnSkcToTcpSock, asm.FnRingbufOutput, asm.FnKtimeGetCoarseNs,
+		asm.FnSkcToTcpSock, asm.FnRingbufOutput, asm.FnKtimeGetCoarseNs, asm.FnProbeReadKernel,
 	} {
 		found = append(found, Feature{"helper " + fn.String(), features.HaveProgramHelper(ebpf.SkSKB, fn)})
 	}

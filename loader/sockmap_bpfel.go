@@ -65,18 +65,19 @@ const (
 	sockmapReasonREASON_OFF        sockmapReason = 3
 	sockmapReasonREASON_BEHIND     sockmapReason = 4
 	sockmapReasonREASON_NO_PEER    sockmapReason = 5
-	sockmapReasonREASON_CREDIT     sockmapReason = 6
-	sockmapReasonREASON_NO_ROOM    sockmapReason = 7
-	sockmapReasonREASON_REFUSED    sockmapReason = 8
-	sockmapReasonREASON_EMPTY      sockmapReason = 9
-	sockmapReasonREASON_OVERLAP    sockmapReason = 10
-	sockmapReasonREASON_DUPLICATE  sockmapReason = 11
-	sockmapReasonREASON_GAP        sockmapReason = 12
-	sockmapReasonREASON_MALFORMED  sockmapReason = 13
-	sockmapReasonREASON_UNTRIMMED  sockmapReason = 14
-	sockmapReasonREASON_BROKEN     sockmapReason = 15
-	sockmapReasonREASON_EVENT_LOST sockmapReason = 16
-	sockmapReasonREASONS           sockmapReason = 17
+	sockmapReasonREASON_FOREIGN    sockmapReason = 6
+	sockmapReasonREASON_CREDIT     sockmapReason = 7
+	sockmapReasonREASON_NO_ROOM    sockmapReason = 8
+	sockmapReasonREASON_REFUSED    sockmapReason = 9
+	sockmapReasonREASON_EMPTY      sockmapReason = 10
+	sockmapReasonREASON_OVERLAP    sockmapReason = 11
+	sockmapReasonREASON_DUPLICATE  sockmapReason = 12
+	sockmapReasonREASON_GAP        sockmapReason = 13
+	sockmapReasonREASON_MALFORMED  sockmapReason = 14
+	sockmapReasonREASON_UNTRIMMED  sockmapReason = 15
+	sockmapReasonREASON_BROKEN     sockmapReason = 16
+	sockmapReasonREASON_EVENT_LOST sockmapReason = 17
+	sockmapReasonREASONS           sockmapReason = 18
 )
 
 type sockmapRouteTraffic struct {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/tests/harness"
 	"sluice/userspace/rehearsal"
 	"sluice/userspace/slot"
 )
@@ -20,6 +21,9 @@ import (
 // TestRefused has a flow whose client the path must not touch: its server is enrolled
 // all the same, and the flow not harmed.
 func TestRefused(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: it loads BPF programs")
+	}
 	for _, c := range []struct {
 		name string
 		make func(fd int) error
@@ -27,6 +31,7 @@ func TestRefused(t *testing.T) {
 		{"blocking", block},
 		{"zerocopy", func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ZEROCOPY, 1) }},
 		{"ulp", addULP},
+		{"busy", harness.NewForeign(t).Insert},
 	} {
 		for _, both := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, both: %t", c.name, both), func(t *testing.T) {
@@ -207,6 +212,31 @@ func setKey(fd, what int, n byte) error {
 	}
 	clear(info[32:]) // the sequence number
 	return unix.SetsockoptString(fd, solTLS, what, string(info[:]))
+}
+
+// TestForeignTarget: a socket of the gateway's on which another's program comes to see what
+// is sent gets nothing past TCP any more, for what is relayed to it may go who knows where.
+func TestForeignTarget(t *testing.T) {
+	eachRig(t, "local", func(t *testing.T, r *rig) error {
+		f, err := r.begin()
+		if err != nil {
+			return err
+		}
+		if err := harness.NewForeign(t).Insert(f.Own[1]); err != nil {
+			return err
+		}
+		past, foreign := r.count(r.past), r.count(slot.MessageForeign)
+		b := rehearsal.Bytes(1000)
+		for range 10 {
+			if err := errors.Join(rehearsal.Send(f.Peers[0], b), rehearsal.Expect(f.Peers[1], b, false)); err != nil {
+				return err
+			}
+		}
+		if now := r.count(r.past); now != past || r.count(slot.MessageForeign) == foreign {
+			t.Errorf("%d messages went past TCP", now-past)
+		}
+		return nil
+	})
 }
 
 // TestOthers: a connection beside a flow, between the same hosts and to the same port,

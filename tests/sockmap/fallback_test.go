@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/loader"
+	"sluice/tests/harness"
 	"sluice/userspace/flow"
 	"sluice/userspace/route"
 	"sluice/userspace/slot"
@@ -128,6 +129,43 @@ func TestBusy(t *testing.T) {
 		t.Errorf("path %q", f.flow.Path)
 	}
 	r.wantFallen("busy", 1)
+}
+
+// TestForeign has another's program see what is sent on a socket, from before the flow was
+// carried or from later on. What is redirected to that socket would be sent by its program,
+// and the end of the stream wait for it for ever.
+func TestForeign(t *testing.T) {
+	r := newRig(t, options{})
+	foreign := harness.NewForeign(t)
+	for _, later := range []bool{false, true} {
+		f := r.connect()
+		insert := func() {
+			if err := foreign.Insert(f.up); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !later {
+			insert()
+		}
+		f.start()
+		if later {
+			insert()
+		}
+		before := r.count(slot.Foreign)
+		f.wantWorks("sockmap")
+		if r.count(slot.Foreign) == before {
+			t.Error("nothing was passed for it")
+		}
+		if to, from := f.ways(); to.Redirected.Load() > 0 || from.Redirected.Load() == 0 {
+			t.Errorf("redirected %d bytes to it, and %d the other way", to.Redirected.Load(), from.Redirected.Load())
+		}
+		f.client.Close()
+		if err := expectEnd(f.server, newSource(0), 0); err != nil {
+			t.Error(err)
+		}
+		f.server.Close()
+		f.wantEnd(result{flow.Closed, "by downstream"}, 200_000, 200_000)
+	}
 }
 
 func TestFull(t *testing.T) {

@@ -136,7 +136,7 @@ type Flow struct {
 	r     *Rig
 	flow  flow.Flow
 	Peers [2]int
-	own   [2]int
+	Own   [2]int // the gateway's ends of the connections to them
 	c     flow.Carriage
 	over  bool // as the loop knows it
 	end   chan flow.End
@@ -148,10 +148,10 @@ func (r *Rig) Connect() (*Flow, error) {
 	f.flow.Route = &route.Route{Name: Route}
 	for i := range f.Peers {
 		var err error
-		if f.Peers[i], f.own[i], err = Connection(r.listen); err != nil {
+		if f.Peers[i], f.Own[i], err = Connection(r.listen); err != nil {
 			if i == 1 {
 				unix.Close(f.Peers[0])
-				unix.Close(f.own[0])
+				unix.Close(f.Own[0])
 			}
 			return nil, err
 		}
@@ -167,7 +167,7 @@ func (f *Flow) Carry() error {
 		var fds [2]poll.FD
 		for i := range fds {
 			var e error
-			fds[i], e = f.r.loop.Add(f.own[i], poll.Stream, ignore{})
+			fds[i], e = f.r.loop.Add(f.Own[i], poll.Stream, ignore{})
 			err = errors.Join(err, e)
 		}
 		if err != nil {
@@ -187,7 +187,7 @@ func (f *Flow) Carry() error {
 func (f *Flow) Discard() {
 	for i := range f.Peers {
 		unix.Close(f.Peers[i])
-		unix.Close(f.own[i])
+		unix.Close(f.Own[i])
 	}
 }
 

@@ -80,6 +80,7 @@ const (
 	MessageULP                // over TCP: kernel TLS has yet to encrypt it
 	MessageBehind             // over TCP: others before it are not relayed yet
 	MessageGone               // over TCP: the target is closed, or has ended its stream
+	MessageForeign            // over TCP: somebody else's program has what is sent on the target
 	MessageNoRoom             // over TCP: it does not fit the target's send buffer
 	MessageRefused            // over TCP: the kernel would not redirect it
 	MessageDelivered          // it went into the receiver's own queue
@@ -93,6 +94,7 @@ var messageNames = [Messages]string{
 	MessageULP:        "ulp",
 	MessageBehind:     "behind",
 	MessageGone:       "gone",
+	MessageForeign:    "foreign",
 	MessageNoRoom:     "no_room",
 	MessageRefused:    "refused",
 	MessageDelivered:  "delivered",

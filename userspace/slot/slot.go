@@ -108,6 +108,7 @@ const (
 	SwitchedOff        // passed: by policy
 	Behind             // passed: others before it are not drained yet
 	NoPeer             // passed: the peer is not in the map
+	Foreign            // passed: somebody else's program has what is sent on the peer
 	Credit             // passed: enough is on its way to the receiver
 	NoRoom             // passed: it does not fit the peer's send buffer
 	Refused            // passed: the kernel would not redirect it
@@ -130,6 +131,7 @@ var reasonNames = [Reasons]string{
 	SwitchedOff: "off",
 	Behind:      "behind",
 	NoPeer:      "no_peer",
+	Foreign:     "foreign",
 	Credit:      "credit",
 	NoRoom:      "no_room",
 	Refused:     "refused",
