@@ -16,59 +16,9 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
+#include "kernel.h"
 #include "local.h"
 #include "psock.h"
-
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-
-struct sock_common {
-	__u32 skc_portpair;
-	unsigned char skc_state;
-	unsigned long skc_flags;
-	struct {
-		__s64 counter;
-	} skc_cookie;
-};
-
-struct file {
-	unsigned int f_flags;
-};
-
-struct socket {
-	struct file *file;
-};
-
-struct sock {
-	struct sock_common __sk_common;
-	struct socket *sk_socket;
-	int sk_wmem_queued; /* memory of what is queued for sending */
-	int sk_sndbuf;	    /* and its limit */
-	__u8 sk_shutdown;
-	void *sk_user_data; /* of a socket in a map, struct sk_psock, with flags */
-};
-
-struct inet_sock {
-	struct sock sk;
-};
-
-struct inet_connection_sock {
-	struct inet_sock icsk_inet;
-	const void *icsk_ulp_ops;
-};
-
-struct tcp_sock {
-	struct inet_connection_sock inet_conn;
-	__u32 rcv_nxt;	  /* sequence number of the next byte to come */
-	__u32 copied_seq; /* of the first byte not read */
-	__u32 write_seq;  /* of the next byte to be queued for sending */
-	__u32 snd_una;	  /* of the first byte not acknowledged */
-};
-
-enum sock_flags {
-	SOCK_ZEROCOPY,
-};
-
-#pragma clang attribute pop
 
 /* O_NONBLOCK, but on alpha, mips and sparc. */
 #define NONBLOCK 04000

@@ -4,22 +4,7 @@
 
 #include <bpf/bpf_core_read.h>
 
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-
-struct list_head {
-	struct list_head *next;
-};
-
-struct sk_psock_progs {
-	const void *msg_parser; /* the program that sees what its process sends */
-};
-
-struct sk_psock {
-	struct sk_psock_progs progs;
-	struct list_head ingress_msg; /* messages that were put here, past TCP */
-};
-
-#pragma clang attribute pop
+#include "kernel.h"
 
 /* Flags at the end of sk_user_data: that it is a struct sk_psock, and all that there may be
  * (SK_USER_DATA_PSOCK and ~SK_USER_DATA_PTRMASK of the kernel's net/sock.h). */
