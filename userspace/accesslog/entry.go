@@ -37,6 +37,7 @@ func newEntry(f *flow.Flow) entry {
 		version:  f.Version,
 		path:     f.Path,
 		attempts: f.Attempts,
+		route:    f.RouteName(),
 		sent:     f.Sent.Load(),
 		received: f.Received.Load(),
 		duration: f.Duration,
@@ -44,9 +45,6 @@ func newEntry(f *flow.Flow) entry {
 		connect:  f.Connect,
 		end:      f.End,
 		detail:   f.Detail,
-	}
-	if f.Route != nil {
-		e.route = f.Route.Name
 	}
 	if f.Cluster != nil {
 		e.cluster = f.Cluster.Name

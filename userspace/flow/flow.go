@@ -44,6 +44,14 @@ type Flow struct {
 	Detail string // what End leaves open, such as the system's error
 }
 
+// RouteName is that of the flow's route, and empty while it has none.
+func (f *Flow) RouteName() string {
+	if f.Route == nil {
+		return ""
+	}
+	return f.Route.Name
+}
+
 // Sink learns of flows that are over. It must not block: it is called on the
 // loop that moves bytes.
 type Sink interface {

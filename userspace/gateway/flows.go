@@ -63,7 +63,7 @@ type Selection struct {
 // Has tells whether f is one of them.
 func (s Selection) Has(f *flow.Flow) bool {
 	return (s.ID == 0 || s.ID == f.ID) &&
-		(s.Route == "" || f.Route != nil && f.Route.Name == s.Route) &&
+		(s.Route == "" || s.Route == f.RouteName()) &&
 		(!s.Source.IsValid() || s.Source.Contains(f.Source.Addr().Unmap()))
 }
 

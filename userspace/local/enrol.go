@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sluice/userspace/flow"
 	"sluice/userspace/slot"
 )
 
@@ -29,7 +28,7 @@ func (c *carriage) begin(fds [2]int) reason {
 		return isRemote
 	}
 	var ok bool
-	if c.pair, ok = e.take(routeName(c.flow)); !ok {
+	if c.pair, ok = e.take(c.flow.RouteName()); !ok {
 		return isFull
 	}
 	why := c.enrolBoth(&ends)
@@ -113,13 +112,6 @@ func (c *carriage) enrolLate() {
 		c.late, c.movable = nil, nil
 		c.Carriage = c.path.next.Carry(c.flow, c.down, c.up, c.over)
 	}
-}
-
-func routeName(f *flow.Flow) string {
-	if f.Route == nil {
-		return ""
-	}
-	return f.Route.Name
 }
 
 // end is one of the gateway's sockets, with what it is connected to.

@@ -61,7 +61,7 @@ func (c *carriage) begin() (why reason, ok bool) {
 func (c *carriage) fill() (slot.Policy, reason, bool) {
 	e := c.path.engine
 	var policy slot.Policy
-	c.route, policy = e.enter(routeName(c.flow), uint32(c.flow.Options.Credit))
+	c.route, policy = e.enter(c.flow.RouteName(), uint32(c.flow.Options.Credit))
 	for i := range c.legs {
 		var err error
 		if c.legs[i].cookie, err = cookieOf(c.legs[i].fd.Sys); err != nil {
@@ -125,7 +125,7 @@ func (c *carriage) free() {
 			_ = e.kernel.Unbind(cookie)
 		}
 	}
-	e.leave(routeName(c.flow), c.route)
+	e.leave(c.flow.RouteName(), c.route)
 	delete(c.path.flows, c.pair)
 	e.give(c.pair)
 }

@@ -95,17 +95,10 @@ func (p *Path) admit(f *flow.Flow) (reason, bool) {
 	if p.engine.Idle() == 0 {
 		return isFull, false
 	}
-	if p.engine.policy(routeName(f)).Rule == slot.Off {
+	if p.engine.policy(f.RouteName()).Rule == slot.Off {
 		return byPolicy, false
 	}
 	return 0, true
-}
-
-func routeName(f *flow.Flow) string {
-	if f.Route == nil {
-		return ""
-	}
-	return f.Route.Name
 }
 
 // watchEvents has the loop look at the ring.
