@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/cli"
 
 	"sluice/userspace/admin"
+	"sluice/userspace/admission"
 	"sluice/userspace/gateway"
 	"sluice/userspace/route"
 )
@@ -26,7 +27,6 @@ import (
 type fakeAgent struct {
 	flows   []admin.Flow
 	status  admin.Status
-	source  admin.Source // but for the address
 	asked   chan gateway.Selection
 	drained chan time.Duration
 	err     error
@@ -51,9 +51,8 @@ func (f *fakeAgent) Kill(_ context.Context, which gateway.Selection) (int, error
 	return 2, f.err
 }
 
-func (f *fakeAgent) Source(_ context.Context, address netip.Addr) (*admin.Source, error) {
-	f.source.Address = address
-	return &f.source, f.err
+func (f *fakeAgent) Source(_ context.Context, address netip.Addr) (*admission.Standing, error) {
+	return &admission.Standing{Address: address}, f.err
 }
 
 func (f *fakeAgent) Drain(_ context.Context, d time.Duration) error {

@@ -14,8 +14,9 @@ import (
 
 	"sluice/loader"
 	"sluice/userspace/admin"
-	"sluice/userspace/flow"
+	"sluice/userspace/admission"
 	"sluice/userspace/gateway"
+	"sluice/userspace/local"
 	"sluice/userspace/metrics"
 	"sluice/userspace/registration"
 	"sluice/userspace/route"
@@ -166,7 +167,7 @@ func perSecond(first, last uint64, d time.Duration) float64 {
 func (d *datapath) describe() []admin.Path {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	paths := []admin.Path{{Name: "splice", On: true}, {Name: "sockmap", Why: d.why}, {Name: pathLocal}}
+	paths := []admin.Path{{Name: "splice", On: true}, {Name: "sockmap", Why: d.why}, {Name: local.PathName}}
 	if d.engine != nil {
 		why := d.engine.Off()
 		paths[1] = admin.Path{Name: "sockmap", On: why == "", Why: why}
@@ -272,17 +273,13 @@ func describeSocket(s *sockdiag.Socket) *admin.TCP {
 }
 
 // Source tells what would become of a flow from an address.
-func (c *control) Source(_ context.Context, address netip.Addr) (*admin.Source, error) {
+func (c *control) Source(_ context.Context, address netip.Addr) (*admission.Standing, error) {
 	g := c.agent.gateway.Load()
 	if g == nil {
 		return nil, errors.New("it does not listen yet")
 	}
-	at := g.Standing(address)
-	s := &admin.Source{Address: address, Network: at.Network, Flows: at.Flows, Max: at.Max, Rate: at.Rate}
-	if at.Refused != flow.Unknown {
-		s.Refused = at.Refused.String()
-	}
-	return s, nil
+	s := g.Standing(address)
+	return &s, nil
 }
 
 // Kill resets flows.

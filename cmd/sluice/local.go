@@ -14,9 +14,6 @@ import (
 	"sluice/userspace/slot"
 )
 
-// pathLocal is what the path is shown as. No route can ask for it.
-const pathLocal = "local"
-
 // The values of -local-acceleration.
 const (
 	localOff   = "off"

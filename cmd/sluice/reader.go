@@ -10,7 +10,9 @@ import (
 
 	"sluice/loader"
 	"sluice/userspace/admin"
+	"sluice/userspace/admission"
 	"sluice/userspace/explain"
+	"sluice/userspace/local"
 	"sluice/userspace/mirror"
 )
 
@@ -108,14 +110,14 @@ func (r *mapReader) renew() error {
 }
 
 // Source is what only the agent knows.
-func (r *mapReader) Source(ctx context.Context, address netip.Addr) (*explain.Source, error) {
+func (r *mapReader) Source(ctx context.Context, address netip.Addr) (*admission.Standing, error) {
 	ctx, cancel := context.WithTimeout(ctx, agentTime)
 	defer cancel()
 	s, err := r.client.Source(ctx, address)
 	if err != nil {
 		return nil, fmt.Errorf("of -source only the gateway itself can tell: %w", err)
 	}
-	return &explain.Source{Address: s.Address, Refused: s.Refused, Network: s.Network, Flows: s.Flows, Max: s.Max, Rate: s.Rate}, nil
+	return s, nil
 }
 
 func (r *mapReader) read() (view *mirror.View, counts explain.Sample, err error) {
@@ -209,7 +211,7 @@ func addAgent(f *explain.Facts, status *admin.Status) {
 		if !p.On {
 			f.Settings.Off[p.Name] = p.Why
 		}
-		f.Settings.Local = f.Settings.Local || p.On && p.Name == pathLocal
+		f.Settings.Local = f.Settings.Local || p.On && p.Name == local.PathName
 	}
 }
 

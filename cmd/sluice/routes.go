@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/userspace/admission"
 	"sluice/userspace/explain"
 )
 
@@ -24,7 +25,7 @@ type tableReader interface {
 	// Counts returns only the counters.
 	Counts(ctx context.Context) (explain.Sample, error)
 	// Source asks the gateway how it stands to an address that flows come from.
-	Source(ctx context.Context, address netip.Addr) (*explain.Source, error)
+	Source(ctx context.Context, address netip.Addr) (*admission.Standing, error)
 	Close() error
 }
 

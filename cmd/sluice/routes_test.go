@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/cli"
 
+	"sluice/userspace/admission"
 	"sluice/userspace/explain"
 	"sluice/userspace/flow"
 	"sluice/userspace/route"
@@ -22,10 +23,10 @@ import (
 
 // fakeReader has the table of a static file, and counters that grow with each reading.
 type fakeReader struct {
-	sourceErr error
 	facts     explain.Facts
 	counts    []explain.Sample // the last one stays
 	err       error
+	sourceErr error
 	from      pinned
 	closed    bool
 	reads     int
@@ -112,8 +113,8 @@ func (r *fakeReader) Counts(context.Context) (explain.Sample, error) {
 	return r.counts[i], nil
 }
 
-func (r *fakeReader) Source(_ context.Context, address netip.Addr) (*explain.Source, error) {
-	s := explain.Source{Address: address, Max: 3}
+func (r *fakeReader) Source(_ context.Context, address netip.Addr) (*admission.Standing, error) {
+	s := admission.Standing{Address: address, Max: 3}
 	if address == netip.MustParseAddr("10.0.0.66") {
 		s.Refused, s.Network = "denied", netip.MustParsePrefix("10.0.0.64/26")
 	}

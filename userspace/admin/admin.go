@@ -7,7 +7,7 @@
 //	GET  /v1/status        Status
 //	GET  /v1/flows         Flow, one on each line; ?id=, ?route= and ?source= select,
 //	                       and ?sort= and ?limit= cut the list short
-//	GET  /v1/source        Source, of the ?address=
+//	GET  /v1/source        an admission.Standing, of the ?address=
 //	POST /v1/kill          a gateway.Selection, not an empty one; answers Killed
 //	POST /v1/drain         Drain
 //	POST /v1/reload        nothing; answers Reloaded
@@ -27,6 +27,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"sluice/userspace/admission"
 	"sluice/userspace/gateway"
 	"sluice/userspace/route"
 )
@@ -52,7 +53,7 @@ type Agent interface {
 	// error. Each is a Flow of its own.
 	Flows(ctx context.Context, which gateway.Selection, yield func(*Flow) error) error
 	// Source tells what would become of a flow from there.
-	Source(ctx context.Context, address netip.Addr) (*Source, error)
+	Source(ctx context.Context, address netip.Addr) (*admission.Standing, error)
 	// Kill resets flows and tells how many.
 	Kill(ctx context.Context, which gateway.Selection) (int, error)
 	// Drain begins to drain, and does not wait for its end. A deadline of 0 is the
@@ -188,16 +189,6 @@ type TCP struct {
 	Retransmits uint32  `json:"retransmits,omitempty"` // segments, since it was opened
 	Unacked     uint32  `json:"unacked,omitempty"`     // segments
 	NotSent     uint32  `json:"notsent,omitempty"`     // bytes
-}
-
-// Source is how the gateway stands to flows from an address.
-type Source struct {
-	Address netip.Addr   `json:"address"`
-	Refused string       `json:"refused,omitempty"` // why a flow would be refused, by its name as a flow's end; "": only the rate could
-	Network netip.Prefix `json:"network,omitzero"`  // that decides, of -deny or else of -allow
-	Flows   int          `json:"flows"`             // it has now, or its /64; 0 without a limit
-	Max     int          `json:"max_flows"`         // of these; 0: no limit
-	Rate    float64      `json:"accept_rate"`       // new flows per second, of all sources; 0: no limit
 }
 
 // Killed tells how many flows were reset.

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/userspace/admission"
 	"sluice/userspace/gateway"
 )
 
@@ -53,8 +54,8 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 }
 
 // Source asks what would become of a flow from an address.
-func (c *Client) Source(ctx context.Context, address netip.Addr) (*Source, error) {
-	s := new(Source)
+func (c *Client) Source(ctx context.Context, address netip.Addr) (*admission.Standing, error) {
+	s := new(admission.Standing)
 	return s, c.call(ctx, http.MethodGet, "/v1/source?"+url.Values{"address": {address.String()}}.Encode(), nil, s)
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/userspace/admission"
 	"sluice/userspace/gateway"
 	"sluice/userspace/route"
 )
@@ -81,9 +82,9 @@ func (f *fake) Kill(_ context.Context, which gateway.Selection) (int, error) {
 	return 3, f.fail
 }
 
-func (f *fake) Source(_ context.Context, address netip.Addr) (*Source, error) {
+func (f *fake) Source(_ context.Context, address netip.Addr) (*admission.Standing, error) {
 	f.told(address)
-	return &Source{Address: address, Max: 3}, f.fail
+	return &admission.Standing{Address: address, Max: 3}, f.fail
 }
 
 func (f *fake) Drain(_ context.Context, deadline time.Duration) error {

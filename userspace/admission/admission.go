@@ -88,8 +88,18 @@ func checkNetworks(what string, list []netip.Prefix) error {
 
 // Allowed tells whether src is in the networks that are served.
 func (g *Gate) Allowed(src netip.Addr) bool {
+	_, ok := g.place(src)
+	return ok
+}
+
+// place is Allowed, with the network that decides, not valid for none.
+func (g *Gate) place(src netip.Addr) (netip.Prefix, bool) {
 	src = src.Unmap()
-	return !g.deny.contain(src) && (len(g.allow) == 0 || g.allow.contain(src))
+	if network, denied := g.deny.find(src); denied {
+		return network, false
+	}
+	network, listed := g.allow.find(src)
+	return network, listed || len(g.allow) == 0
 }
 
 // Enter asks for a flow from src. It returns flow.Unknown when it is granted, to

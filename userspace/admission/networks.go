@@ -40,11 +40,6 @@ func (n *networks) add(p netip.Prefix) {
 	*n = append(*n, sameLength{p.Addr().Is4(), p.Bits(), map[netip.Prefix]struct{}{p: {}}})
 }
 
-func (n networks) contain(a netip.Addr) bool {
-	_, ok := n.find(a)
-	return ok
-}
-
 // find returns a network that the address is in.
 func (n networks) find(a netip.Addr) (netip.Prefix, bool) {
 	for _, s := range n {

@@ -6,33 +6,30 @@ import (
 	"sluice/userspace/flow"
 )
 
-// Standing is how a source stands with a gate, for people to be told.
+// Standing is how a gate stands to a source of flows, for people to be told.
 type Standing struct {
-	Refused flow.End     // why a flow would be refused now; flow.Unknown: only the rate could
-	Network netip.Prefix // of Limits.Deny, or else of Limits.Allow, that it is in; not valid: none
-	Flows   int          // that it has now, or its /64; not counted without a Max
-	Max     int          // of these; 0: no limit
-	Rate    float64      // of all sources, flows per second; 0: no limit
+	Address netip.Addr   `json:"address"`
+	Refused string       `json:"refused,omitempty"` // the flow.End of any flow from there, by its name; "": only the rate could refuse one
+	Network netip.Prefix `json:"network,omitzero"`  // that decides, of Limits.Deny or else of Limits.Allow
+	Flows   int          `json:"flows"`             // it has now, IPv6: its /64; counted where there is a limit
+	Max     int          `json:"max"`               // of these; 0: no limit
+	Rate    float64      `json:"rate"`              // new flows per second, of all sources; 0: no limit
 }
 
 // Standing tells what would become of a flow from src, and takes nothing of any limit.
 func (g *Gate) Standing(src netip.Addr) Standing {
-	src = src.Unmap()
-	s := Standing{Max: g.limits.MaxPerSource, Rate: g.limits.AcceptRate}
-	var denied bool
-	if s.Network, denied = g.deny.find(src); !denied {
-		s.Network, _ = g.allow.find(src)
-	}
+	network, allowed := g.place(src)
+	s := Standing{Address: src, Network: network, Max: g.limits.MaxPerSource, Rate: g.limits.AcceptRate}
 	if g.sources != nil {
 		s.Flows = g.sources.count(src)
 	}
 	switch {
-	case !g.Allowed(src):
-		s.Refused = flow.Denied
+	case !allowed:
+		s.Refused = flow.Denied.String()
 	case g.limits.MaxFlows > 0 && g.Flows() >= g.limits.MaxFlows:
-		s.Refused = flow.LimitFlows
+		s.Refused = flow.LimitFlows.String()
 	case s.Max > 0 && s.Flows >= s.Max:
-		s.Refused = flow.LimitSource
+		s.Refused = flow.LimitSource.String()
 	}
 	return s
 }

@@ -22,12 +22,12 @@ func TestStanding(t *testing.T) {
 		{"allowed", listed, nil, "10.3.0.1", Standing{Network: prefix("10.0.0.0/8")}},
 		{"allowed, mapped", listed, nil, "::ffff:10.3.0.1", Standing{Network: prefix("10.0.0.0/8")}},
 		{"allowed, IPv6", listed, nil, "2001:db8:1::1", Standing{Network: prefix("2001:db8::/32")}},
-		{"not allowed", listed, nil, "192.0.2.1", Standing{Refused: flow.Denied}},
-		{"denied", listed, nil, "10.1.2.3", Standing{Refused: flow.Denied, Network: prefix("10.1.0.0/16")}},
-		{"denied as mapped", listed, nil, "10.2.2.3", Standing{Refused: flow.Denied, Network: prefix("10.2.0.0/16")}},
+		{"not allowed", listed, nil, "192.0.2.1", Standing{Refused: "denied"}},
+		{"denied", listed, nil, "10.1.2.3", Standing{Refused: "denied", Network: prefix("10.1.0.0/16")}},
+		{"denied as mapped", listed, nil, "10.2.2.3", Standing{Refused: "denied", Network: prefix("10.2.0.0/16")}},
 		{"room", Limits{MaxPerSource: 2}, []string{"10.0.0.1", "10.0.0.2"}, "10.0.0.1", Standing{Flows: 1, Max: 2}},
-		{"no room", Limits{MaxPerSource: 1}, []string{"2001:db8::1"}, "2001:db8::2", Standing{Refused: flow.LimitSource, Flows: 1, Max: 1}},
-		{"no room for anybody", Limits{MaxFlows: 1, MaxPerSource: 1}, []string{"10.0.0.1"}, "10.0.0.1", Standing{Refused: flow.LimitFlows, Flows: 1, Max: 1}},
+		{"no room", Limits{MaxPerSource: 1}, []string{"2001:db8::1"}, "2001:db8::2", Standing{Refused: "limit_source", Flows: 1, Max: 1}},
+		{"no room for anybody", Limits{MaxFlows: 1, MaxPerSource: 1}, []string{"10.0.0.1"}, "10.0.0.1", Standing{Refused: "limit_flows", Flows: 1, Max: 1}},
 		{"a rate", Limits{AcceptRate: 100}, nil, "10.0.0.1", Standing{Rate: 100}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -35,11 +35,18 @@ func TestStanding(t *testing.T) {
 			for _, s := range c.inside {
 				enter(t, g, addr(s), flow.Unknown)
 			}
+			c.want.Address = addr(c.from)
 			if got := g.Standing(addr(c.from)); got != c.want {
 				t.Errorf("%+v, want %+v", got, c.want)
 			}
 			expectFlows(t, g, len(c.inside))
-			enter(t, g, addr(c.from), c.want.Refused)
+			refused := ""
+			if end := g.Enter(addr(c.from)); end != flow.Unknown {
+				refused = end.String()
+			}
+			if refused != c.want.Refused {
+				t.Errorf("refused as %q, want %q", refused, c.want.Refused)
+			}
 		})
 	}
 }

@@ -7,26 +7,27 @@ import (
 	"net/netip"
 	"strings"
 
+	"sluice/userspace/admission"
 	"sluice/userspace/route"
 )
 
 // Explanation is what becomes of a flow that asks for a name, step by step. A step that
 // is not come to is nil. Times are in seconds.
 type Explanation struct {
-	Asked    string   `json:"asked"`          // as it was typed
-	Name     string   `json:"name,omitempty"` // as it is looked up
-	Changes  []string `json:"changes"`        // that made the one of the other
-	Source   *Source  `json:"source,omitempty"`
-	Consul   *Name    `json:"consul,omitempty"`
-	Table    *Table   `json:"table,omitempty"`
-	Route    *Route   `json:"route,omitempty"`
-	Leads    *Leads   `json:"leads,omitempty"`
-	Limit    *Limit   `json:"limit,omitempty"`
-	Cluster  *Cluster `json:"cluster,omitempty"`
-	Path     *Path    `json:"path,omitempty"`
-	Refusal  *Refusal `json:"refusal,omitempty"` // nil: it would be served
-	Near     []Near   `json:"near"`              // names that may have been meant, the nearest first
-	Warnings []string `json:"warnings"`
+	Asked    string              `json:"asked"`          // as it was typed
+	Name     string              `json:"name,omitempty"` // as it is looked up
+	Changes  []string            `json:"changes"`        // that made the one of the other
+	Source   *admission.Standing `json:"source,omitempty"`
+	Consul   *Name               `json:"consul,omitempty"`
+	Table    *Table              `json:"table,omitempty"`
+	Route    *Route              `json:"route,omitempty"`
+	Leads    *Leads              `json:"leads,omitempty"`
+	Limit    *Limit              `json:"limit,omitempty"`
+	Cluster  *Cluster            `json:"cluster,omitempty"`
+	Path     *Path               `json:"path,omitempty"`
+	Refusal  *Refusal            `json:"refusal,omitempty"` // nil: it would be served
+	Near     []Near              `json:"near"`              // names that may have been meant, the nearest first
+	Warnings []string            `json:"warnings"`
 }
 
 // Table is the table that the name was looked up in.

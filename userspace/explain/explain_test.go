@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"sluice/userspace/admission"
 	"sluice/userspace/flow"
 	"sluice/userspace/route"
 	"sluice/userspace/static"
@@ -118,16 +119,16 @@ var cases = []struct {
 		f.Settings.Local, f.Settings.Off = true, map[string]string{"sockmap": "self-test failed"}
 	}, kind: "service"},
 	{name: "local-splice", asked: "db", change: func(t *testing.T, f *Facts) { f.Settings.Local, f.Settings.Path = true, "splice" }, kind: "service"},
-	{name: "source", asked: "web", change: from(Source{}), kind: "service"},
-	{name: "source-allowed", asked: "web", change: from(Source{Network: netip.MustParsePrefix("2001:db8::/32"), Flows: 1, Max: 2, Rate: 0.5}), kind: "service"},
+	{name: "source", asked: "web", change: from(admission.Standing{}), kind: "service"},
+	{name: "source-allowed", asked: "web", change: from(admission.Standing{Network: netip.MustParsePrefix("2001:db8::/32"), Flows: 1, Max: 2, Rate: 0.5}), kind: "service"},
 	// Refusals for the source.
-	{name: "denied", asked: "web", change: from(Source{Refused: "denied", Network: netip.MustParsePrefix("2001:db8:7::/48")}), kind: "service", reason: "denied", end: flow.Denied},
-	{name: "not-allowed", asked: "wbe", change: from(Source{Refused: "denied"}), reason: "denied", end: flow.Denied},
-	{name: "limit-source", asked: "api", change: from(Source{Refused: "limit_source", Flows: 2, Max: 2}), kind: "service", reason: "limit_source", end: flow.LimitSource},
+	{name: "denied", asked: "web", change: from(admission.Standing{Refused: "denied", Network: netip.MustParsePrefix("2001:db8:7::/48")}), kind: "service", reason: "denied", end: flow.Denied},
+	{name: "not-allowed", asked: "wbe", change: from(admission.Standing{Refused: "denied"}), reason: "denied", end: flow.Denied},
+	{name: "limit-source", asked: "api", change: from(admission.Standing{Refused: "limit_source", Flows: 2, Max: 2}), kind: "service", reason: "limit_source", end: flow.LimitSource},
 	{name: "limit-source-4", asked: "api", change: func(t *testing.T, f *Facts) {
-		f.Source = &Source{Address: netip.MustParseAddr("::ffff:10.0.0.1"), Refused: "limit_source", Flows: 2, Max: 2}
+		f.Source = &admission.Standing{Address: netip.MustParseAddr("::ffff:10.0.0.1"), Refused: "limit_source", Flows: 2, Max: 2}
 	}, kind: "service", reason: "limit_source", end: flow.LimitSource},
-	{name: "limit-flows-source", asked: "wbe", change: from(Source{Refused: "limit_flows", Flows: 2, Max: 2}), reason: "limit_flows", end: flow.LimitFlows},
+	{name: "limit-flows-source", asked: "wbe", change: from(admission.Standing{Refused: "limit_flows", Flows: 2, Max: 2}), reason: "limit_flows", end: flow.LimitFlows},
 	// Refusals for the name itself.
 	{name: "no-name", asked: " . ", reason: "no_name", end: flow.NoServerName},
 	{name: "address", asked: "10.0.0.1", reason: "no_name", end: flow.NoServerName},
@@ -190,7 +191,7 @@ var cases = []struct {
 }
 
 // from has the flow come from a source that stands so.
-func from(s Source) func(*testing.T, *Facts) {
+func from(s admission.Standing) func(*testing.T, *Facts) {
 	return func(_ *testing.T, f *Facts) {
 		s.Address = netip.MustParseAddr("2001:db8:7::1")
 		f.Source = &s

@@ -3,6 +3,7 @@ package explain
 import (
 	"time"
 
+	"sluice/userspace/admission"
 	"sluice/userspace/flow"
 	"sluice/userspace/route"
 )
@@ -16,7 +17,7 @@ type Facts struct {
 	// name. nil: there are none.
 	Overrides func(route string) route.Options
 	Counts    Sample
-	Source    *Source // whom the flow is from; nil: it does not matter
+	Source    *admission.Standing // whom the flow is from; nil: it does not matter
 }
 
 // Meta is what is known of a table beside what is in it.

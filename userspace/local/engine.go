@@ -53,8 +53,8 @@ type pair struct {
 func New(k Kernel) *Engine {
 	e := &Engine{kernel: k, ways: k.Ways(), held: make(map[string]struct{})}
 	e.pairs = make([]pair, len(e.ways)/2)
-	for pair := len(e.ways) / 2; pair > 0; pair-- {
-		e.free = append(e.free, uint32(pair-1))
+	for index := len(e.pairs); index > 0; index-- {
+		e.free = append(e.free, uint32(index-1))
 	}
 	return e
 }

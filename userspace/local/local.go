@@ -67,8 +67,8 @@ type Path struct {
 	next   Next
 }
 
-// pathName is what flows are told that take it.
-const pathName = "local"
+// PathName is what flows are told that take the path. No route can ask for it.
+const PathName = "local"
 
 // Name is that of the next path: a flow that may go by that one may go by this. The
 // flow itself is told which of the two it took.
@@ -88,7 +88,7 @@ func (p *Path) Carry(f *flow.Flow, down, up poll.FD, over func(flow.End, string)
 		p.engine.fallen[why].Add(1)
 		return p.next.Carry(f, down, up, over)
 	}
-	f.Path = pathName
+	f.Path = PathName
 	c.movable = p.splice.CarryWatched(f, down, up, c.finish, flow.Watch{Quiet: c.quiet, Unread: c.unread})
 	c.Carriage = c.movable
 	return c

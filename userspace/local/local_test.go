@@ -155,7 +155,7 @@ func TestTaken(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t, &c.fake)
 			s.carry()
-			if taken := s.flow.Path == pathName; taken != (c.fallen == "") || s.passed > 0 == taken {
+			if taken := s.flow.Path == PathName; taken != (c.fallen == "") || s.passed > 0 == taken {
 				t.Errorf("path %q, passed on %d times", s.flow.Path, s.passed)
 			}
 			for why, n := range s.engine.Fallen() {
@@ -313,7 +313,7 @@ func TestLate(t *testing.T) {
 	if n := s.ways[1].Relayed.Load(); n != 10 {
 		t.Errorf("relayed %d since, want 10", n)
 	}
-	if s.left > 0 || s.flow.Path != pathName {
+	if s.left > 0 || s.flow.Path != PathName {
 		t.Errorf("left %d times, path %q", s.left, s.flow.Path)
 	}
 }

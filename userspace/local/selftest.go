@@ -29,7 +29,7 @@ func (e *Engine) SelfTest() error {
 		rehearsal.Check{Name: "redirection", Run: e.redirects},
 		rehearsal.Check{Name: "bytes waiting", Run: tells})
 	var splice *relay.Splice
-	err := rehearsal.Run(pathName, func(loop *poll.Loop) (rehearsal.Path, error) {
+	err := rehearsal.Run(PathName, func(loop *poll.Loop) (rehearsal.Path, error) {
 		var err error
 		if splice, err = relay.New(loop, 0); err != nil {
 			return nil, err
