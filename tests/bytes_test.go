@@ -61,6 +61,15 @@ func TestSingleBytes(t *testing.T) {
 	})
 }
 
+// turn has the client send n bytes of one stream, and then the server of another.
+func (f flow) turn(t *testing.T, out, back uint64, n int64) {
+	t.Helper()
+	harness.Must(t, harness.Send(f.client, out, n, int(n)))
+	harness.Must(t, harness.Receive(f.server, out, n))
+	harness.Must(t, harness.Send(f.server, back, n, int(n)))
+	harness.Must(t, harness.Receive(f.client, back, n))
+}
+
 // TestTurns has each end wait for the other's bytes before it sends its own: one that
 // were held back would hold up all.
 func TestTurns(t *testing.T) {
@@ -70,10 +79,7 @@ func TestTurns(t *testing.T) {
 		total := int64(0)
 		for _, n := range []int64{1, 128, 4 << 10, 16 << 10} {
 			for i := range uint64(turns) {
-				harness.Must(t, harness.Send(f.client, i, n, int(n)))
-				harness.Must(t, harness.Receive(f.server, i, n))
-				harness.Must(t, harness.Send(f.server, i+turns, n, int(n)))
-				harness.Must(t, harness.Receive(f.client, i+turns, n))
+				f.turn(t, i, i+turns, n)
 			}
 			total += turns * n
 		}

@@ -13,10 +13,11 @@ import (
 // or by none.
 func TestNeighbours(t *testing.T) {
 	labtest.NeedRoot(t)
-	kinds := []struct {
+	type kind struct {
 		name, path string
 		flags      []string
-	}{
+	}
+	kinds := []kind{
 		{"splice", "splice", nil},
 		{"auto", "auto", nil},
 		{"sockmap", "sockmap", nil},
@@ -32,10 +33,7 @@ func TestNeighbours(t *testing.T) {
 				}
 				s.server = s.listen(t, serverPort)
 				next := s.server.Addr().String()
-				for i, g := range []struct {
-					path  string
-					flags []string
-				}{{far.path, far.flags}, {near.path, near.flags}} {
+				for i, g := range []kind{far, near} {
 					gateway := harness.Start(t, s.NS("dc1"), harness.Config{
 						Listen: s.addr(s.NS("dc1"), port+uint16(i)), Routes: harness.Routes{serverName: {next}}, Path: g.path, Flags: g.flags,
 					})
@@ -63,10 +61,7 @@ func (s *site) neighbourly(t *testing.T) {
 	for i := range flows {
 		f := s.open(t)
 		for n := range uint64(turns) {
-			harness.Must(t, harness.Send(f.client, n, turn, turn))
-			harness.Must(t, harness.Receive(f.server, n, turn))
-			harness.Must(t, harness.Send(f.server, n, turn, turn))
-			harness.Must(t, harness.Receive(f.client, n, turn))
+			f.turn(t, n, n, turn)
 		}
 		out, back := int64(i)*100_000, int64(flows-i)*100_000
 		work = append(work, bothWays(f, out, back, 1000+i*997)...)

@@ -6,6 +6,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
+
+	"sluice/scripts/lab/labtest"
 )
 
 // Foreign is a sockmap such as another product on the host may have, with a program that
@@ -15,6 +17,7 @@ type Foreign struct{ sockets *ebpf.Map }
 // NewForeign makes one until the test ends.
 func NewForeign(t testing.TB) Foreign {
 	t.Helper()
+	labtest.NeedRoot(t)
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.SockHash, KeySize: 4, ValueSize: 8, MaxEntries: 16})
 	Must(t, err)
 	t.Cleanup(func() { m.Close() })

@@ -98,8 +98,7 @@ func TestHold(t *testing.T) {
 			r.engine.Hold(rehearsal.Route, true)
 			past := r.count(slot.MessageRedirected) + r.count(slot.MessageDelivered)
 			for i := range f.Peers {
-				b := rehearsal.Bytes(1000)
-				if err := errors.Join(rehearsal.Send(f.Peers[i], b), rehearsal.Expect(f.Peers[1-i], b, false)); err != nil {
+				if err := f.Pass(i, rehearsal.Bytes(1000)); err != nil {
 					return err
 				}
 			}

@@ -21,9 +21,7 @@ import (
 // TestRefused has a flow whose client the path must not touch: its server is enrolled
 // all the same, and the flow not harmed.
 func TestRefused(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root: it loads BPF programs")
-	}
+	foreign := harness.NewForeign(t)
 	for _, c := range []struct {
 		name string
 		make func(fd int) error
@@ -31,7 +29,7 @@ func TestRefused(t *testing.T) {
 		{"blocking", block},
 		{"zerocopy", func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ZEROCOPY, 1) }},
 		{"ulp", addULP},
-		{"busy", harness.NewForeign(t).Insert},
+		{"busy", foreign.Insert},
 	} {
 		for _, both := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, both: %t", c.name, both), func(t *testing.T) {
@@ -59,8 +57,7 @@ func TestRefused(t *testing.T) {
 						t.Errorf("counted %d", n)
 					}
 					b := rehearsal.Bytes(1000)
-					return errors.Join(rehearsal.Send(f.Peers[0], b), rehearsal.Expect(f.Peers[1], b, false),
-						rehearsal.Send(f.Peers[1], b), rehearsal.Expect(f.Peers[0], b, false))
+					return errors.Join(f.Pass(0, b), f.Pass(1, b))
 				})
 			})
 		}
@@ -181,7 +178,7 @@ func TestKernelTLS(t *testing.T) {
 		before := r.count(r.past)
 		b := rehearsal.Bytes(20_000)
 		for turn := range 20 {
-			if err := errors.Join(rehearsal.Send(f.Peers[turn%2], b), rehearsal.Expect(f.Peers[1-turn%2], b, false)); err != nil {
+			if err := f.Pass(turn%2, b); err != nil {
 				return fmt.Errorf("turn %d: %w", turn, err)
 			}
 		}
@@ -228,7 +225,7 @@ func TestForeignTarget(t *testing.T) {
 		past, foreign := r.count(r.past), r.count(slot.MessageForeign)
 		b := rehearsal.Bytes(1000)
 		for range 10 {
-			if err := errors.Join(rehearsal.Send(f.Peers[0], b), rehearsal.Expect(f.Peers[1], b, false)); err != nil {
+			if err := f.Pass(0, b); err != nil {
 				return err
 			}
 		}
@@ -267,7 +264,7 @@ func TestOthers(t *testing.T) {
 		if before != after {
 			t.Errorf("messages %v, then %v", before, after)
 		}
-		return errors.Join(err, rehearsal.Send(f.Peers[0], b), rehearsal.Expect(f.Peers[1], b, false))
+		return errors.Join(err, f.Pass(0, b))
 	})
 }
 

@@ -94,7 +94,7 @@ func (r *Rig) reset(from int) error {
 		return err
 	}
 	b := Bytes(1000)
-	if err := errors.Join(f.Carry(), Send(f.Peers[from], b), Expect(f.Peers[1-from], b, false)); err != nil {
+	if err := errors.Join(f.Carry(), f.Pass(from, b)); err != nil {
 		return err
 	}
 	if err := unix.SetsockoptLinger(f.Peers[from], unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {

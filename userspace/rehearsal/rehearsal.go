@@ -204,6 +204,14 @@ func (f *Flow) WantEnd(want flow.End) error {
 	}
 }
 
+// Pass has a peer send bytes, and the other one receive them.
+func (f *Flow) Pass(from int, b []byte) error {
+	if err := Send(f.Peers[from], b); err != nil {
+		return err
+	}
+	return Expect(f.Peers[1-from], b, false)
+}
+
 // Bytes are bytes that look like nothing else.
 func Bytes(n int) []byte {
 	b := make([]byte, n)
